@@ -1,0 +1,225 @@
+"""Equation 8 and Algorithm 1 of BAPO (arXiv 2510.18927) as pure functions on tensors.
+
+The search asks, for each point (c_low, c_high) of one path, which share of the loss comes from tokens with a
+positive advantage. That share needs only sums over tokens sorted into buckets by their ratio r_t, and bucket sums
+add up over micro-batches and over ranks. So one pass over the tokens answers every point of the path:
+
+    contribution_sums (per forward, add them up)  ->  choose_bounds
+
+No collective, no config object, no host sync in here: tensors in, tensors out, on one device.
+
+Shapes: [*] the shape of a batch of response tokens, usually [B, T]; L, H the numbers of candidates for c_low and
+c_high; n = L + H - 1 the number of points on the path.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+# A step of 1e-9 of a step is rounding, not a step: (0.9 - 0.6) / 0.02 is 14.999999999999998 in floats.
+_ROUNDING = 1e-9
+
+
+def candidates(start: float, maximum: float, step: float) -> list[float]:
+    """The values start, start + step, ... up to maximum, counted in integers (Algorithm 1's grid of one bound).
+
+    Adding 0.02 to a float fifteen times ends one step short of 0.9; counting does not.
+
+    >>> candidates(0.6, 0.9, 0.02)[-1], len(candidates(0.6, 0.9, 0.02)), len(candidates(1.2, 3.0, 0.05))
+    (0.9, 16, 37)
+    >>> candidates(0.8, 0.8, 0.0)
+    [0.8]
+    """
+    steps = int((maximum - start) / step + _ROUNDING) if maximum > start else 0
+    return [round(start + i * step, 12) for i in range(steps + 1)]
+
+
+class SearchPath(NamedTuple):
+    """The points that Algorithm 1 may visit, in its order.
+
+    c_low: candidates for the lower bound, float64 [L], rising from a- to b-.
+    c_high: candidates for the upper bound, float64 [H], rising from a+ to b+.
+    low, high: index of each point's bounds among the candidates, int64 [n].
+    """
+
+    c_low: Tensor
+    c_high: Tensor
+    low: Tensor
+    high: Tensor
+
+
+def search_path(c_low: list[float], c_high: list[float], order: str, device: torch.device | str = "cpu") -> SearchPath:
+    """Lay the candidates out on the one path that the search walks.
+
+    `high_first` is Algorithm 1: c_high rises from a+ to b+, then c_low from a- to b-. `low_first`, the order of the
+    authors' code, raises c_low first. With the paper's numbers the path has 37 + 15 = 52 points.
+
+    >>> path = search_path([0.6, 0.7], [1.2, 1.3, 1.4], "high_first")
+    >>> list(zip(path.low.tolist(), path.high.tolist()))
+    [(0, 0), (0, 1), (0, 2), (1, 2)]
+    """
+    last_low, last_high = len(c_low) - 1, len(c_high) - 1
+    if order == "high_first":
+        points = [(0, j) for j in range(last_high + 1)] + [(i, last_high) for i in range(1, last_low + 1)]
+    elif order == "low_first":
+        points = [(i, 0) for i in range(last_low + 1)] + [(last_low, j) for j in range(1, last_high + 1)]
+    else:
+        raise ValueError(f"order must be high_first or low_first, got {order!r}")
+    low, high = zip(*points, strict=True)
+    return SearchPath(
+        torch.tensor(c_low, dtype=torch.float64, device=device),
+        torch.tensor(c_high, dtype=torch.float64, device=device),
+        torch.tensor(low, device=device),
+        torch.tensor(high, device=device),
+    )
+
+
+def probability_ratio(log_prob: Tensor, old_log_prob: Tensor, mask: Tensor) -> Tensor:
+    """r_t = pi_theta(y_t) / pi_rollout(y_t), [*]; 1 where the mask is 0, whatever stands there.
+
+    The log-ratio is clamped to [-20, 20] as in every loss of verl, so that search and loss see the same r_t.
+    """
+    log_ratio = torch.where(mask.bool(), log_prob - old_log_prob, 0.0)
+    return log_ratio.clamp(-20.0, 20.0).exp()
+
+
+def contribution_sums(
+    ratio: Tensor, advantages: Tensor, mask: Tensor, path: SearchPath, weight: Tensor | None = None
+) -> Tensor:
+    """Sums over tokens from which rho follows for every point of the path (Eq. 8).
+
+    Row i <= H holds the tokens with A_t > 0 and c_high[i-1] <= r_t < c_high[i]; row H + 1 + i those with A_t < 0 and
+    c_low[i-1] < r_t <= c_low[i] (c[-1] = 0, one past the end = infinity); the last row those with A_t = 0, which
+    belong to neither side. A token that lies exactly on a bound is thus clipped by it, as in the paper's Eq. 7.
+
+    Args:
+        ratio: r_t, [*], any float dtype.
+        advantages: A_t, [*].
+        mask: 1 for response tokens, 0 for padding, [*]. What stands in the padding never matters.
+        path: whose candidates are the edges of the buckets.
+        weight: w_t >= 0, [*]; None for 1. Eq. 8 has pi_rollout(y_t) here: see `token_weight`.
+
+    Returns:
+        float64 [H + L + 3, 3]: sum of w_t r_t |A_t|, sum of w_t |A_t|, number of tokens. Additive: the sums of a
+        batch are the sum of the sums of any split of it.
+    """
+    mask = mask.bool()
+    ratio = torch.where(mask, ratio, 1.0).double()
+    advantages = torch.where(mask, advantages, 0.0).double()
+    amount = advantages.abs()
+    if weight is not None:
+        amount = amount * torch.where(mask, weight, 0.0).double()
+
+    rows_positive, rows_negative = len(path.c_high) + 1, len(path.c_low) + 1
+    positive = torch.bucketize(ratio, path.c_high, right=True)
+    negative = torch.bucketize(ratio, path.c_low) + rows_positive
+    row = torch.where(advantages > 0, positive, rows_positive + rows_negative)
+    row = torch.where(advantages < 0, negative, row)
+
+    columns = torch.stack([ratio * amount, amount, mask.double()])
+    sums = columns.new_zeros(3, rows_positive + rows_negative + 1)
+    return sums.scatter_add_(1, row.flatten().expand(3, -1), columns.flatten(1)).T.contiguous()
+
+
+def token_weight(
+    old_log_prob: Tensor, mask: Tensor, kind: str, rollout_is_weights: Tensor | None = None
+) -> Tensor | None:
+    """The weight w_t of a token's contribution, [*], or None where every weight is 1.
+
+    `uniform`: 1. The tokens were sampled from pi_rollout, so a plain sum over them already estimates the expectation
+    under it. `rollout_prob`: the factor pi_rollout(y_t) of Eq. 8 as printed, read as a second weight. Either is
+    multiplied by `rollout_is_weights` where verl passes them, because the loss is.
+    """
+    if kind == "uniform":
+        return rollout_is_weights
+    if kind != "rollout_prob":
+        raise ValueError(f"kind must be uniform or rollout_prob, got {kind!r}")
+    weight = torch.where(mask.bool(), old_log_prob, 0.0).exp()
+    return weight if rollout_is_weights is None else weight * rollout_is_weights
+
+
+def positive_share(sums: Tensor, path: SearchPath, contribution: str) -> Tensor:
+    """rho at every point of the path, float64 [n] (Eq. 8, read as a share: P / (P + N)).
+
+        value:     P = sum_{A>0} w A min(r, c_high)        N = sum_{A<0} w |A| max(r, c_low)
+        gradient:  P = sum_{A>0, r<c_high} w A r           N = sum_{A<0, r>c_low} w |A| r
+
+    `value` is Eq. 8 as printed; `gradient` counts only what the clip leaves alone, which is what the loss's gradient
+    is made of. nan where P + N = 0.
+
+    >>> path = search_path([0.6, 0.7, 0.8, 0.9], [1.2], "high_first")
+    >>> ratio, advantages = torch.tensor([1.5, 0.5, 1.0]), torch.tensor([1.0, -1.0, -1.0])
+    >>> sums = contribution_sums(ratio, advantages, torch.ones(3), path)
+    >>> positive_share(sums, path, "value")  # raising c_low lowers it
+    tensor([0.4286, 0.4138, 0.4000, 0.3871], dtype=torch.float64)
+    """
+    positive, negative = _split(sums, path)
+    below, clipped = _up_to(positive)[:-1], _from(positive)[1:]
+    above, raised = _from(negative)[1:], _up_to(negative)[:-1]
+    if contribution == "value":
+        p = below[:, 0] + path.c_high * clipped[:, 1]
+        n = above[:, 0] + path.c_low * raised[:, 1]
+    elif contribution == "gradient":
+        p, n = below[:, 0], above[:, 0]
+    else:
+        raise ValueError(f"contribution must be value or gradient, got {contribution!r}")
+    p, n = p[path.high], n[path.low]
+    return p / (p + n)
+
+
+class Choice(NamedTuple):
+    """What the search found; each a 0-dim float64 tensor, nan where undefined (a share of nothing)."""
+
+    c_low: Tensor
+    c_high: Tensor
+    rho: Tensor
+    rho_start: Tensor
+    target_met: Tensor
+    steps: Tensor
+    positive_tokens: Tensor
+    positive_clipped: Tensor
+    negative_clipped: Tensor
+
+
+def choose_bounds(sums: Tensor, path: SearchPath, target: float, contribution: str) -> Choice:
+    """Algorithm 1: the first point of the path at which rho >= target (rho_0), or the path's end.
+
+    Where no token carries an advantage there is nothing to balance and the bounds stay at their start. Where some do
+    but the clip leaves nothing of either side (possible with `gradient`), rho is undefined and the search goes on.
+    """
+    rho = positive_share(sums, path, contribution)
+    met = rho >= target
+    first = torch.where(met.any(), met.int().argmax(), len(rho) - 1)
+    positive, negative = _split(sums, path)
+    nothing = positive[:, 1].sum() + negative[:, 1].sum() == 0
+    point = torch.where(nothing, 0, first)
+    low, high = path.low.take(point), path.high.take(point)  # tensor[0-dim tensor] would sync with the host
+
+    tokens_positive, tokens_negative = positive[:, 2].sum(), negative[:, 2].sum()
+    return Choice(
+        c_low=path.c_low.take(low),
+        c_high=path.c_high.take(high),
+        rho=rho.take(point),
+        rho_start=rho[0],
+        target_met=torch.where(nothing, torch.nan, met.take(point).double()),
+        steps=point.double(),
+        positive_tokens=tokens_positive / sums[:, 2].sum(),
+        positive_clipped=_from(positive)[:, 2].take(high + 1) / tokens_positive,
+        negative_clipped=_up_to(negative)[:, 2].take(low) / tokens_negative,
+    )
+
+
+def _split(sums: Tensor, path: SearchPath) -> tuple[Tensor, Tensor]:
+    rows_positive = len(path.c_high) + 1
+    return sums[:rows_positive], sums[rows_positive:-1]
+
+
+def _up_to(rows: Tensor) -> Tensor:
+    """Row i: the sum of the rows 0 to i."""
+    return rows.cumsum(0)
+
+
+def _from(rows: Tensor) -> Tensor:
+    """Row i: the sum of the rows i to the last. Not total - cumsum, whose rounding makes an empty tail non-zero."""
+    return rows.flip(0).cumsum(0).flip(0)

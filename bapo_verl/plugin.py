@@ -1,0 +1,25 @@
+"""Entry point `verl.plugins: bapo`: what verl imports, in every process, at `import verl`.
+
+verl logs an error in a plugin at DEBUG and goes on, and every process pays for what a plugin imports. So this
+module holds only what is cheap and what fails loudly elsewhere: without the search path Hydra says
+"Could not find 'algorithm/bapo'"; without the platform verl says "Unknown platform 'cpu'".
+"""
+
+import os
+
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.plugins import Plugins
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+
+
+class BapoSearchPathPlugin(SearchPathPlugin):
+    """Puts `bapo_verl/config` on Hydra's search path, wherever the command is started."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        search_path.append(provider="bapo-verl", path="pkg://bapo_verl.config")
+
+
+Plugins.instance().register(BapoSearchPathPlugin)
+
+if os.environ.get("VERL_PLATFORM", "").strip().lower() == "cpu":
+    import bapo_verl.cpu  # noqa: F401  registers the platform

@@ -1,0 +1,194 @@
+"""The loss "bapo" and its config: verl's vanilla loss for the same bounds, hand-computed values, bad input.
+
+What this file does not exercise: the engine (test_engine.py) and the composed config (test_config.py).
+"""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from verl.trainer.ppo.core_algos import compute_policy_loss_vanilla, get_policy_loss_fn
+from verl.workers.config import FSDPActorConfig
+
+from bapo_verl.policy_loss import METRICS, BapoPolicyLossConfig, Update
+
+AGG_MODES = ["token-mean", "token-sum", "seq-mean-token-sum", "seq-mean-token-mean", "seq-mean-token-sum-norm"]
+
+
+def actor(policy_loss=None, **kwargs):
+    config = FSDPActorConfig(
+        strategy="fsdp2",
+        rollout_n=1,
+        ppo_micro_batch_size_per_gpu=1,
+        policy_loss=policy_loss or BapoPolicyLossConfig(search_scope="micro_batch"),
+        **kwargs,
+    )
+    config.global_batch_info.update(dp_size=2, batch_num_tokens=77, global_batch_size=16, loss_scale_factor=None)
+    return config
+
+
+def batch(seed=0, shape=(8, 16)):
+    g = torch.Generator().manual_seed(seed)
+    old = -3 * torch.rand(shape, generator=g)
+    log_prob = old + 0.6 * torch.randn(shape, generator=g)
+    advantages = torch.randn(shape[0], 1, generator=g).expand(shape).clone()
+    mask = (torch.rand(shape, generator=g) < 0.8).int()
+    return dict(old_log_prob=old, log_prob=log_prob, advantages=advantages, response_mask=mask)
+
+
+def loss_and_gradient(function, config, data, **kwargs):
+    data = {**data, "log_prob": data["log_prob"].clone().requires_grad_()}
+    loss, metrics = function(**data, config=config, **kwargs)
+    loss.backward()
+    return loss.detach(), data["log_prob"].grad, metrics
+
+
+bapo = get_policy_loss_fn("bapo")
+
+
+@pytest.mark.parametrize("agg_mode", AGG_MODES)
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("bounds", [(0.8, 1.2), (0.6, 3.0), (0.9, 1.28)])
+def test_fixed_bounds_equal_verls_vanilla_loss_and_gradient_to_the_bit(bounds, weighted, agg_mode):
+    low, high = bounds
+    fixed = BapoPolicyLossConfig(
+        c_low_start=low, c_low_max=low, c_high_start=high, c_high_max=high, search_scope="micro_batch"
+    )
+    data = batch()
+    kwargs = dict(loss_agg_mode=agg_mode, rollout_is_weights=torch.rand(8, 16) if weighted else None)
+    vanilla = actor(clip_ratio_low=1 - low, clip_ratio_high=high - 1, clip_ratio_c=3.5)
+    expected = loss_and_gradient(compute_policy_loss_vanilla, vanilla, data, **kwargs)
+    got = loss_and_gradient(bapo, actor(fixed, clip_ratio_c=3.5), data, **kwargs)
+    assert torch.equal(got[0], expected[0])
+    assert torch.equal(got[1], expected[1])
+    assert got[2].items() >= expected[2].items()
+
+
+def test_loss_and_gradient_by_hand_at_bounds_that_the_search_moved():
+    # c_high: 1.2, 1.6, 2.0. One positive token r = 2, A = 1; one negative r = 1, A = -3; garbage behind them.
+    # rho = 1.2/4.2 = .286, 1.6/4.6 = .348, 2/5 = .4 >= .35 at the third point: c_high = 2.0, c_low = 0.6.
+    # L = -(min(2, 2) * 1 + max(1, .6) * -3) / 2 tokens = -(2 - 3) / 2 = 0.5.
+    # dL/dlog_prob: r A / 2 with a minus: 3 * 1 / 2 = 1.5 for the negative. The positive one lies exactly on the bound,
+    # where torch halves: maximum() gives each of two equal branches one half, and clamp() passes the gradient on its
+    # edge, so -2/2 * (1/2 + 1/2) = -1.
+    config = BapoPolicyLossConfig(
+        target_contribution=0.35, c_high_start=1.2, c_high_max=2.0, c_high_step=0.4, search_scope="micro_batch"
+    )
+    data = dict(
+        old_log_prob=torch.tensor([[-2.0, -1.0, math.nan]]),
+        log_prob=torch.tensor([[-2.0 + math.log(2.0), -1.0, math.inf]]),
+        advantages=torch.tensor([[1.0, -3.0, math.nan]]),
+        response_mask=torch.tensor([[1, 1, 0]]),
+    )
+    actor_config = actor(config)
+    actor_config.global_batch_info.clear()
+    loss, gradient, metrics = loss_and_gradient(bapo, actor_config, data)
+    torch.testing.assert_close(loss, torch.tensor(0.5))
+    torch.testing.assert_close(gradient, torch.tensor([[-1.0, 1.5, 0.0]]))
+    assert metrics["actor/bapo/c_high"] == 2.0
+    assert metrics["actor/bapo/c_low"] == 0.6
+    assert metrics["actor/bapo/rho"] == pytest.approx(0.4)
+    assert metrics["actor/bapo/rho_start"] == pytest.approx(1.2 / 4.2)
+    assert metrics["actor/bapo/steps"] == 2
+
+
+def test_garbage_in_the_padding_changes_neither_loss_nor_gradient_nor_a_metric():
+    data = batch()
+    mask = data["response_mask"].bool()
+    weights = torch.rand(8, 16)
+
+    def run(garbage):
+        dirty = {k: v if k == "response_mask" else torch.where(mask, v, garbage) for k, v in data.items()}
+        return loss_and_gradient(bapo, actor(), dirty, rollout_is_weights=torch.where(mask, weights, garbage))
+
+    clean, dirty = run(0.0), run(math.nan)
+    assert torch.equal(clean[0], dirty[0])
+    assert torch.equal(clean[1], dirty[1])
+    assert clean[2] == dirty[2]
+
+
+def test_metrics_are_those_of_the_table():
+    *_, metrics = loss_and_gradient(bapo, actor(), batch())
+    assert set(metrics) == set(METRICS) | {"actor/pg_clipfrac", "actor/ppo_kl", "actor/pg_clipfrac_lower"}
+    assert all(isinstance(value, float) for value in metrics.values())
+
+
+@pytest.mark.parametrize("empty", ["response_mask", "advantages"])
+def test_a_micro_batch_without_response_tokens_or_advantages_keeps_the_bounds_at_their_start(empty):
+    data = batch()
+    data[empty] = torch.zeros_like(data[empty])
+    loss, gradient, metrics = loss_and_gradient(bapo, actor(), data)
+    assert loss == 0 and not gradient.any()
+    assert (metrics["actor/bapo/c_low"], metrics["actor/bapo/c_high"], metrics["actor/bapo/steps"]) == (0.6, 1.2, 0)
+    assert "actor/bapo/rho" not in metrics and "actor/bapo/target_met" not in metrics
+    assert all(math.isfinite(value) for value in metrics.values())
+
+
+def test_weights_multiply_the_contribution_as_they_multiply_the_loss():
+    """Weight 2 on every positive token is the same as a doubled advantage there."""
+    data = batch()
+    positive = data["advantages"] > 0
+    weighted = loss_and_gradient(bapo, actor(), data, rollout_is_weights=torch.where(positive, 2.0, 1.0))
+    data["advantages"] = torch.where(positive, 2.0, 1.0) * data["advantages"]
+    doubled = loss_and_gradient(bapo, actor(), data)
+    torch.testing.assert_close(weighted[0], doubled[0])
+    assert weighted[2] == doubled[2]
+
+
+def test_under_mini_batch_the_loss_uses_the_bounds_of_the_engine():
+    config = actor(BapoPolicyLossConfig())
+    free = BapoPolicyLossConfig(search_scope="micro_batch")
+    choice = free.choose(free.sums(*batch(1).values(), None), None)._replace(c_low=0.7, c_high=1.5)
+    config.policy_loss.update = Update(group=None, choice=choice)
+    vanilla = actor(clip_ratio_low=1 - 0.7, clip_ratio_high=1.5 - 1)
+    expected = loss_and_gradient(compute_policy_loss_vanilla, vanilla, batch())
+    got = loss_and_gradient(bapo, config, batch())
+    assert torch.equal(got[0], expected[0]) and torch.equal(got[1], expected[1])
+
+
+def test_under_mini_batch_a_foreign_engine_is_an_error_not_another_scope():
+    with pytest.raises(RuntimeError, match="search_scope=mini_batch.*BapoFSDPEngine"):
+        bapo(**batch(), config=actor(BapoPolicyLossConfig()))
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (dict(target_contribution=0.0), r"target_contribution must be in \(0, 1\), got 0.0"),
+        (dict(target_contribution=1.0), r"target_contribution must be in \(0, 1\), got 1.0"),
+        (dict(target_contribution=math.nan), "target_contribution must be a finite number, got nan"),
+        (dict(target_contribution="half"), "target_contribution must be a finite number, got 'half'"),
+        (dict(c_low_start=0.95), r"c_low_start must be in \[0, c_low_max\], got c_low_start=0.95 and c_low_max=0.9"),
+        (dict(c_low_start=-0.1), r"c_low_start must be in \[0, c_low_max\], got c_low_start=-0.1"),
+        (dict(c_high_start=3.5), r"c_high_start must be in \[0, c_high_max\], got c_high_start=3.5"),
+        (dict(c_low_step=0.0), "c_low_step must be > 0 where c_low_start < c_low_max, got 0.0"),
+        (dict(c_high_step=-0.05), "c_high_step must be > 0 where c_high_start < c_high_max, got -0.05"),
+        (dict(c_high_step=1e-9), "c_high_step must leave at most 10000 steps, got 1e-09"),
+        (dict(c_low_max=1.3), "c_low_max must be below c_high_start, got 1.3 and 1.2"),
+        (dict(contribution="both"), "contribution must be one of value, gradient, got 'both'"),
+        (dict(token_weight="x"), "token_weight must be one of uniform, rollout_prob, got 'x'"),
+        (dict(search_order="x"), "search_order must be one of high_first, low_first, got 'x'"),
+        (dict(search_scope="x"), "search_scope must be one of mini_batch, micro_batch, got 'x'"),
+    ],
+)
+def test_bad_input_names_the_key_the_rule_and_the_value(bad, message):
+    with pytest.raises(ValueError, match=r"actor_rollout_ref\.actor\.policy_loss\." + message):
+        BapoPolicyLossConfig(**bad)
+
+
+def test_an_unsupported_strategy_is_refused_with_the_two_ways_out():
+    with pytest.raises(ValueError, match="got 'megatron'.*model_engine=dp.*strategy=fsdp2.*clip_ratio_low"):
+        BapoPolicyLossConfig(strategy="megatron")
+
+
+def test_a_step_of_zero_is_fine_where_the_bound_does_not_move():
+    assert BapoPolicyLossConfig(c_low_max=0.6, c_low_step=0).path("cpu").c_low.tolist() == [0.6]
+
+
+def test_replacing_the_clip_leaves_the_actor_config_alone():
+    config = actor()
+    before = replace(config)
+    bapo(**batch(), config=config)
+    assert (config.clip_ratio_low, config.clip_ratio_high) == (before.clip_ratio_low, before.clip_ratio_high)
+    assert config.engine is before.engine
