@@ -19,6 +19,8 @@ from torch import Tensor
 
 # A step of 1e-9 of a step is rounding, not a step: (0.9 - 0.6) / 0.02 is 14.999999999999998 in floats.
 _ROUNDING = 1e-9
+# Below every ratio: the smallest is exp(-20), about 2e-9.
+_NO_RATIO = 1e-12
 
 
 def candidates(start: float, maximum: float, step: float) -> list[float]:
@@ -41,12 +43,14 @@ class SearchPath(NamedTuple):
     c_low: candidates for the lower bound, float64 [L], rising from a- to b-.
     c_high: candidates for the upper bound, float64 [H], rising from a+ to b+.
     low, high: index of each point's bounds among the candidates, int64 [n].
+    edges: of the buckets for sign(A_t) r_t, float64 [L + 2 + H]: the negated c_low, a gap for A_t = 0, the c_high.
     """
 
     c_low: Tensor
     c_high: Tensor
     low: Tensor
     high: Tensor
+    edges: Tensor
 
 
 def search_path(c_low: list[float], c_high: list[float], order: str, device: torch.device | str = "cpu") -> SearchPath:
@@ -67,11 +71,13 @@ def search_path(c_low: list[float], c_high: list[float], order: str, device: tor
     else:
         raise ValueError(f"order must be high_first or low_first, got {order!r}")
     low, high = zip(*points, strict=True)
+    edges = [-c for c in reversed(c_low)] + [-_NO_RATIO, _NO_RATIO] + c_high
     return SearchPath(
         torch.tensor(c_low, dtype=torch.float64, device=device),
         torch.tensor(c_high, dtype=torch.float64, device=device),
         torch.tensor(low, device=device),
         torch.tensor(high, device=device),
+        torch.tensor(edges, dtype=torch.float64, device=device),
     )
 
 
@@ -89,9 +95,9 @@ def contribution_sums(
 ) -> Tensor:
     """Sums over tokens from which rho follows for every point of the path (Eq. 8).
 
-    Row i <= H holds the tokens with A_t > 0 and c_high[i-1] <= r_t < c_high[i]; row H + 1 + i those with A_t < 0 and
-    c_low[i-1] < r_t <= c_low[i] (c[-1] = 0, one past the end = infinity); the last row those with A_t = 0, which
-    belong to neither side. A token that lies exactly on a bound is thus clipped by it, as in the paper's Eq. 7.
+    Tokens are sorted into buckets by sign(A_t) r_t, that is, along one line: tokens with A_t < 0 from the largest ratio
+    to the smallest, tokens with A_t = 0, which belong to neither side, tokens with A_t > 0 from the smallest ratio to
+    the largest. A token that lies exactly on a bound is clipped by it, as in the paper's Eq. 7.
 
     Args:
         ratio: r_t, [*], any float dtype.
@@ -101,8 +107,8 @@ def contribution_sums(
         weight: w_t >= 0, [*]; None for 1. Eq. 8 has pi_rollout(y_t) here: see `token_weight`.
 
     Returns:
-        float64 [H + L + 3, 3]: sum of w_t r_t |A_t|, sum of w_t |A_t|, number of tokens. Additive: the sums of a
-        batch are the sum of the sums of any split of it.
+        float64 [3, L + H + 3]: sum of w_t r_t |A_t|, sum of w_t |A_t| and number of tokens in each bucket. Additive:
+        the sums of a batch are the sum of the sums of any split of it.
     """
     mask = mask.bool()
     ratio = torch.where(mask, ratio, 1.0).double()
@@ -110,16 +116,11 @@ def contribution_sums(
     amount = advantages.abs()
     if weight is not None:
         amount = amount * torch.where(mask, weight, 0.0).double()
-
-    rows_positive, rows_negative = len(path.c_high) + 1, len(path.c_low) + 1
-    positive = torch.bucketize(ratio, path.c_high, right=True)
-    negative = torch.bucketize(ratio, path.c_low) + rows_positive
-    row = torch.where(advantages > 0, positive, rows_positive + rows_negative)
-    row = torch.where(advantages < 0, negative, row)
-
-    columns = torch.stack([ratio * amount, amount, mask.double()])
-    sums = columns.new_zeros(3, rows_positive + rows_negative + 1)
-    return sums.scatter_add_(1, row.flatten().expand(3, -1), columns.flatten(1)).T.contiguous()
+    bucket = torch.bucketize(ratio * advantages.sign(), path.edges, right=True).flatten()
+    sums = ratio.new_zeros(3, len(path.edges) + 1)
+    for row, column in zip(sums, (ratio * amount, amount, mask.double()), strict=True):
+        row.scatter_add_(0, bucket, column.flatten())
+    return sums
 
 
 def token_weight(
@@ -154,14 +155,12 @@ def positive_share(sums: Tensor, path: SearchPath, contribution: str) -> Tensor:
     >>> positive_share(sums, path, "value")  # raising c_low lowers it
     tensor([0.4286, 0.4138, 0.4000, 0.3871], dtype=torch.float64)
     """
-    positive, negative = _split(sums, path)
-    below, clipped = _up_to(positive)[:-1], _from(positive)[1:]
-    above, raised = _from(negative)[1:], _up_to(negative)[:-1]
+    sides = _sides(sums, path)
     if contribution == "value":
-        p = below[:, 0] + path.c_high * clipped[:, 1]
-        n = above[:, 0] + path.c_low * raised[:, 1]
+        p = sides.positive_free[0] + path.c_high * sides.positive_clipped[1]
+        n = sides.negative_free[0] + path.c_low * sides.negative_clipped[1]
     elif contribution == "gradient":
-        p, n = below[:, 0], above[:, 0]
+        p, n = sides.positive_free[0], sides.negative_free[0]
     else:
         raise ValueError(f"contribution must be value or gradient, got {contribution!r}")
     p, n = p[path.high], n[path.low]
@@ -191,12 +190,12 @@ def choose_bounds(sums: Tensor, path: SearchPath, target: float, contribution: s
     rho = positive_share(sums, path, contribution)
     met = rho >= target
     first = torch.where(met.any(), met.int().argmax(), len(rho) - 1)
-    positive, negative = _split(sums, path)
-    nothing = positive[:, 1].sum() + negative[:, 1].sum() == 0
+    sides = _sides(sums, path)
+    positive = (sides.positive_free + sides.positive_clipped)[:, 0]
+    negative = (sides.negative_free + sides.negative_clipped)[:, 0]
+    nothing = positive[1] + negative[1] == 0
     point = torch.where(nothing, 0, first)
     low, high = path.low.take(point), path.high.take(point)  # tensor[0-dim tensor] would sync with the host
-
-    tokens_positive, tokens_negative = positive[:, 2].sum(), negative[:, 2].sum()
     return Choice(
         c_low=path.c_low.take(low),
         c_high=path.c_high.take(high),
@@ -204,22 +203,33 @@ def choose_bounds(sums: Tensor, path: SearchPath, target: float, contribution: s
         rho_start=rho[0],
         target_met=torch.where(nothing, torch.nan, met.take(point).double()),
         steps=point.double(),
-        positive_tokens=tokens_positive / sums[:, 2].sum(),
-        positive_clipped=_from(positive)[:, 2].take(high + 1) / tokens_positive,
-        negative_clipped=_up_to(negative)[:, 2].take(low) / tokens_negative,
+        positive_tokens=positive[2] / sums[2].sum(),
+        positive_clipped=sides.positive_clipped[2].take(high) / positive[2],
+        negative_clipped=sides.negative_clipped[2].take(low) / negative[2],
     )
 
 
-def _split(sums: Tensor, path: SearchPath) -> tuple[Tensor, Tensor]:
-    rows_positive = len(path.c_high) + 1
-    return sums[:rows_positive], sums[rows_positive:-1]
+class _Sides(NamedTuple):
+    """The three sums over the tokens that each candidate leaves alone, and over those it clips: [3, H] and [3, L]."""
+
+    positive_free: Tensor
+    positive_clipped: Tensor
+    negative_free: Tensor
+    negative_clipped: Tensor
 
 
-def _up_to(rows: Tensor) -> Tensor:
-    """Row i: the sum of the rows 0 to i."""
-    return rows.cumsum(0)
+def _sides(sums: Tensor, path: SearchPath) -> _Sides:
+    # Cumulated from both ends: total - cumsum would leave rounding where there is no token.
+    rows_negative = len(path.c_low) + 1
+    negative, positive = sums[:, :rows_negative].flip(1), sums[:, rows_negative + 1 :]
+    return _Sides(_up_to(positive), _after(positive), _after(negative), _up_to(negative))
 
 
-def _from(rows: Tensor) -> Tensor:
-    """Row i: the sum of the rows i to the last. Not total - cumsum, whose rounding makes an empty tail non-zero."""
-    return rows.flip(0).cumsum(0).flip(0)
+def _up_to(buckets: Tensor) -> Tensor:
+    """Column i: the sum of the buckets below candidate i."""
+    return buckets.cumsum(1)[:, :-1]
+
+
+def _after(buckets: Tensor) -> Tensor:
+    """Column i: the sum of the buckets above candidate i."""
+    return buckets.flip(1).cumsum(1).flip(1)[:, 1:]

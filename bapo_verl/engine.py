@@ -10,8 +10,8 @@ Limits: FSDP and FSDP2 with verl's language-model head. verl's other engines are
 """
 
 import os
+from collections.abc import Callable
 from functools import partial
-from typing import Callable, Optional
 
 import torch
 from tensordict import TensorDict
@@ -77,7 +77,7 @@ def _whole_batch(policy_loss: BapoPolicyLossConfig) -> bool:
     return policy_loss.search_scope == "mini_batch"
 
 
-def _bapo_config(loss_function: Callable) -> Optional[BapoPolicyLossConfig]:
+def _bapo_config(loss_function: Callable) -> BapoPolicyLossConfig | None:
     """verl's loss function is `partial(ppo_loss, config=actor_config)`."""
     config = loss_function.keywords.get("config") if isinstance(loss_function, partial) else None
     policy_loss = getattr(config, "policy_loss", None)

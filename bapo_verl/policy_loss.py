@@ -11,7 +11,7 @@ those bounds: dual clip (`clip_ratio_c`), importance weights, aggregation and ve
 import functools
 import math
 from dataclasses import dataclass, field, replace
-from typing import Any, Optional
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -68,8 +68,8 @@ class Update:
     choice: the bounds for the whole update (`mini_batch`), or None where each forward searches (`micro_batch`).
     """
 
-    group: Optional[dist.ProcessGroup]
-    choice: Optional[Choice]
+    group: dist.ProcessGroup | None
+    choice: Choice | None
 
 
 @dataclass
@@ -108,7 +108,7 @@ class BapoPolicyLossConfig(PolicyLossConfig):
     search_scope: str = "mini_batch"
     strategy: str = "fsdp"
     # Set by the engine around an update, as verl sets ActorConfig.global_batch_info.
-    update: Optional[Update] = field(default=None, init=False, repr=False)
+    update: Update | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self):
         self._check_numbers()
@@ -132,7 +132,9 @@ class BapoPolicyLossConfig(PolicyLossConfig):
         import bapo_verl.engine  # noqa: F401
 
     def _check_numbers(self):
-        keys = ["target_contribution"] + [f"{b}_{part}" for b in ("c_low", "c_high") for part in ("start", "max", "step")]
+        keys = ["target_contribution"] + [
+            f"{b}_{part}" for b in ("c_low", "c_high") for part in ("start", "max", "step")
+        ]
         for key in keys:
             value = self[key]
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
@@ -163,7 +165,7 @@ class BapoPolicyLossConfig(PolicyLossConfig):
         weight = token_weight(old_log_prob, mask, self.token_weight, is_weights)
         return contribution_sums(ratio, advantages, mask, self.path(log_prob.device), weight)
 
-    def choose(self, sums: Tensor, group: Optional[dist.ProcessGroup]) -> Choice:
+    def choose(self, sums: Tensor, group: dist.ProcessGroup | None) -> Choice:
         """Add the sums over the data-parallel ranks and search: the one collective and the one host sync.
 
         Every rank of `group` (None: every rank there is) must call this equally often.
@@ -194,8 +196,8 @@ def compute_policy_loss_bapo(
     advantages: Tensor,
     response_mask: Tensor,
     loss_agg_mode: str = "token-mean",
-    config: Optional[ActorConfig] = None,
-    rollout_is_weights: Optional[Tensor] = None,
+    config: ActorConfig | None = None,
+    rollout_is_weights: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Any]]:
     """The clipped surrogate of Algorithm 1, with bounds in force for this update (arXiv 2510.18927, Sec. 4.2).
 
@@ -218,9 +220,7 @@ def compute_policy_loss_bapo(
         RuntimeError: under `mini_batch`, when the engine has not searched the optimizer batch.
     """
     policy_loss, mask = config.policy_loss, response_mask.bool()
-    old_log_prob, log_prob, advantages = (
-        torch.where(mask, x, 0.0) for x in (old_log_prob, log_prob, advantages)
-    )
+    old_log_prob, log_prob, advantages = (torch.where(mask, x, 0.0) for x in (old_log_prob, log_prob, advantages))
     if rollout_is_weights is not None:
         rollout_is_weights = torch.where(mask, rollout_is_weights, 0.0)
 

@@ -69,13 +69,13 @@ def test_share_matches_hand_computation(contribution, weight, expected):
 
 def test_sums_are_the_buckets_by_hand():
     path = search_path([0.8], [1.2], "high_first")
+    # The buckets along the line sign(A) r: token 4 (A < 0, r > 0.8), token 3 (A < 0, r <= 0.8), none with A = 0,
+    # token 2 (A > 0, r < 1.2), token 1 (A > 0, r >= 1.2). The padded token is in none.
     expected = torch.tensor(
-        [  # w r |A|        w |A|  tokens
-            [0.5 * 3.0, 3.0, 1],  # A > 0, r < 1.2: token 2
-            [2.0 * 1.0, 1.0, 1],  # A > 0, r >= 1.2: token 1
-            [0.5 * 2.0, 2.0, 1],  # A < 0, r <= 0.8: token 3
-            [2.0 * 1.0, 1.0, 1],  # A < 0, r > 0.8: token 4
-            [0.0, 0.0, 0],  # A = 0: none; the padded token is nowhere
+        [
+            [2.0 * 1.0, 0.5 * 2.0, 0.0, 0.5 * 3.0, 2.0 * 1.0],  # r |A|
+            [1.0, 2.0, 0.0, 3.0, 1.0],  # |A|
+            [1, 1, 0, 1, 1],  # tokens
         ],
         dtype=torch.float64,
     )
@@ -117,7 +117,7 @@ def test_paper_path_has_37_and_15_points_and_ends_on_both_bounds():
     assert (path.c_low[-1].item(), path.c_high[-1].item()) == (0.9, 3.0)
     points = list(zip(path.low.tolist(), path.high.tolist(), strict=True))
     assert points[:2] == [(0, 0), (0, 1)] and points[36:38] == [(0, 36), (1, 36)] and points[-1] == (15, 36)
-    points = [(i, j) for i, j, *_ in zip(*path_of(replace(PAPER, order="low_first"))[2:], strict=True)]
+    points = [(i, j) for i, j in zip(*path_of(replace(PAPER, order="low_first"))[2:4], strict=True)]
     assert points[15:17] == [(15, 0), (15, 1)] and len(points) == 52
 
 
@@ -227,7 +227,7 @@ def test_any_float_dtype_goes_in_and_float64_comes_out(dtype):
     assert sums.dtype == torch.float64
     # Summed in float64: 512 tokens of a half type would lose digits that the exact sum of the same ratios has.
     exact = math.fsum((ratio.double() * advantages.double().abs() * old.exp().double() * mask).flatten().tolist())
-    assert sums[:, 0].sum().item() == pytest.approx(exact, rel=1e-12)
+    assert sums[0].sum().item() == pytest.approx(exact, rel=1e-12)
 
 
 def test_log_ratios_are_clamped_as_in_verls_losses():
@@ -264,7 +264,7 @@ def test_nothing_in_the_search_waits_for_the_host():
     [
         (lambda: search_path([0.6], [1.2], "both"), "order must be"),
         (lambda: token_weight(torch.zeros(1), torch.ones(1), "none"), "kind must be"),
-        (lambda: positive_share(torch.zeros(5, 3), search_path([0.6], [1.2], "high_first"), "x"), "contribution must"),
+        (lambda: positive_share(torch.zeros(3, 5), search_path([0.6], [1.2], "high_first"), "x"), "contribution must"),
     ],
 )
 def test_an_unknown_word_is_an_error(call, message):

@@ -1,0 +1,107 @@
+"""`+algorithm=bapo` as a user types it: what it adds to a GRPO command, from where, and what bad input says."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import verl
+import yaml
+from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
+from verl.utils.config import omega_conf_to_dataclass
+
+from bapo_verl.policy_loss import BapoPolicyLossConfig
+
+KEY = "actor_rollout_ref.actor.policy_loss"
+GRPO = ["algorithm.adv_estimator=grpo", "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=1"]
+PRESETS = ["bapo", "bapo_octothinker", "bapo_authors"]
+
+
+def composed(*overrides):
+    with initialize_config_module("verl.trainer.config", version_base=None):
+        return compose("ppo_trainer", overrides=[*GRPO, *overrides])
+
+
+def main_ppo(cwd, *arguments):
+    """The user's command, in a directory of its own and without this checkout on the path."""
+    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VERL_PLATFORM")}
+    command = [sys.executable, "-m", "verl.trainer.main_ppo", *GRPO, *arguments]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_flag_changes_the_policy_loss_and_nothing_else(preset):
+    without, with_flag = (OmegaConf.to_container(composed(*flag)) for flag in ([], [f"+algorithm={preset}"]))
+    before, after = (c["actor_rollout_ref"]["actor"].pop("policy_loss") for c in (without, with_flag))
+    assert with_flag == without
+    # Of verl's own keys only these two change; the others are ours.
+    assert {k for k in before if before[k] != after[k]} == {"_target_", "loss_mode"}
+
+
+def test_the_preset_bapo_is_the_dataclass():
+    config = omega_conf_to_dataclass(composed("+algorithm=bapo").actor_rollout_ref.actor)
+    assert config.policy_loss == BapoPolicyLossConfig()
+
+
+def test_presets_have_the_numbers_of_their_sources():
+    """shared/paper.md's table: App. A of the paper and the authors' YAML."""
+    octothinker, authors = (composed(f"+algorithm={p}").actor_rollout_ref.actor.policy_loss for p in PRESETS[1:])
+    keys = ["target_contribution", "c_low_start", "c_low_max", "c_high_start", "c_high_max", "search_order"]
+    assert [octothinker[k] for k in keys] == [0.45, 0.8, 0.9, 1.2, 2.0, "high_first"]
+    assert [authors[k] for k in keys] == [0.5, 0.6, 0.8, 1.2, 2.0, "low_first"]
+    assert (authors.c_low_step, authors.c_high_step, authors.search_scope) == (0.05, 0.05, "micro_batch")
+
+
+def test_a_value_on_the_command_line_wins_over_the_preset():
+    config = composed("+algorithm=bapo", f"{KEY}.target_contribution=0.45")
+    assert omega_conf_to_dataclass(config.actor_rollout_ref.actor).policy_loss.target_contribution == 0.45
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_value_of_a_preset_has_its_source_above_it(preset):
+    from importlib.resources import files
+
+    lines = files("bapo_verl.config.algorithm").joinpath(f"{preset}.yaml").read_text().splitlines()
+    for number, line in enumerate(lines):
+        if line and not line.startswith(("#", " ", "defaults")):
+            block = number
+            while lines[block - 1] and not lines[block - 1].startswith("#"):
+                block -= 1
+            assert lines[block - 1].startswith("#"), f"{preset}.yaml:{number + 1} has no comment above it: {line}"
+
+
+def test_the_command_composes_from_any_directory_and_the_driver_starts_no_ray(tmp_path):
+    done = main_ppo(tmp_path, "+algorithm=bapo", "--cfg", "job", "-p", KEY)
+    assert done.returncode == 0, done.stderr
+    policy_loss = yaml.safe_load(done.stdout)
+    assert policy_loss["loss_mode"] == "bapo" and policy_loss["target_contribution"] == 0.4
+    assert "ray" not in done.stderr.lower().replace("ray actor", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["+algorithm=bapo", f"{KEY}.target_contribution=1.5"], "target_contribution must be in (0, 1), got 1.5"),
+        (["+algorithm=bapo", "model_engine=megatron"], "got 'megatron'"),
+        (["+algorithm=bapo", f"{KEY}.taget_contribution=0.4"], "Key 'taget_contribution' is not in struct"),
+        (["algorithm=bapo"], "To append to your default list use +algorithm=bapo"),
+    ],
+    ids=["value", "strategy", "misspelt", "no plus"],
+)
+def test_bad_input_is_an_error_on_the_driver_before_ray_starts(tmp_path, arguments, message):
+    done = main_ppo(tmp_path, *arguments)
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert "ray init kwargs" not in done.stdout and "Started a local Ray instance" not in done.stderr
+
+
+def test_the_plugin_is_what_makes_the_flag_known(tmp_path, monkeypatch):
+    monkeypatch.setenv("VERL_USE_EXTERNAL_PLUGINS", "none")
+    done = main_ppo(tmp_path, "+algorithm=bapo", "--cfg", "job")
+    assert done.returncode != 0 and "Could not find 'algorithm/bapo'" in done.stderr
+
+
+def test_verl_is_the_version_this_package_was_written_for():
+    """Every place where verl lets us in was read in this version; another one may have moved them."""
+    assert verl.__version__ == "0.9.1"

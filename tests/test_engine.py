@@ -1,0 +1,231 @@
+"""bapo_verl.engine in real processes: verl's FSDP engine, a tiny Qwen2, gloo, 1, 2 and 4 ranks.
+
+The bounds of an update must depend on the optimizer batch alone: not on how many ranks share it, how it is cut into
+micro-batches, or whether it is packed. What this file does not exercise: CUDA, bf16, Ray (test_pipeline.py has Ray).
+"""
+
+import os
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from tensordict import TensorDict
+from transformers import Qwen2Config, Qwen2ForCausalLM
+from verl.utils import tensordict_utils as tu
+from verl.utils.distributed import initialize_global_process_group_ray
+from verl.workers.config import FSDPActorConfig, FSDPEngineConfig, FSDPOptimizerConfig, HFModelConfig
+from verl.workers.engine import EngineRegistry
+from verl.workers.utils.losses import ppo_loss
+
+from bapo_verl.engine import BapoFSDPEngine
+from bapo_verl.policy_loss import BapoPolicyLossConfig
+
+SEQUENCES, VOCABULARY, UPDATES = 16, 64, 3
+TARGET = 0.285  # a share that this batch can reach, with c_high inside its range
+FP32 = {"param_dtype": "fp32", "reduce_dtype": "fp32", "buffer_dtype": "fp32"}
+TIME_LIMIT = 120
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    torch.manual_seed(0)
+    config = Qwen2Config(
+        vocab_size=VOCABULARY,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        tie_word_embeddings=False,
+    )
+    path = tmp_path_factory.mktemp("model")
+    Qwen2ForCausalLM(config).save_pretrained(path)
+    return str(path)
+
+
+def optimizer_batch():
+    """16 answers of 3 to 18 tokens; the last 8, so the last ranks, are all failures, and longer."""
+    g = torch.Generator().manual_seed(1)
+    responses = [3 + i for i in range(SEQUENCES)]
+    prompts = [2 + i % 3 for i in range(SEQUENCES)]
+    ids = [torch.randint(1, VOCABULARY, (p + r,), generator=g) for p, r in zip(prompts, responses, strict=True)]
+
+    def nested(tensors):
+        return torch.nested.as_nested_tensor(tensors, layout=torch.jagged)
+
+    def per_token(value):
+        return nested([value(i, n) for i, n in enumerate(responses)])
+
+    return dict(
+        input_ids=nested(ids),
+        prompts=nested([x[:p] for x, p in zip(ids, prompts, strict=True)]),
+        responses=nested([x[p:] for x, p in zip(ids, prompts, strict=True)]),
+        position_ids=nested([torch.arange(len(x)) for x in ids]),
+        response_mask=per_token(lambda i, n: torch.ones(n, dtype=torch.long)),
+        loss_mask=per_token(lambda i, n: torch.ones(n, dtype=torch.long)),
+        # About the log-probabilities of an untrained model, so that r is spread around 1.
+        old_log_probs=per_token(lambda i, n: -4.2 + 0.4 * torch.randn(n, generator=g)),
+        advantages=per_token(lambda i, n: torch.full((n,), 1.0 if i < 8 else -1.0)),
+    )
+
+
+def rank_data(rank, world, micro, dynamic, packed):
+    per_rank = SEQUENCES // world
+    part = slice(rank * per_rank, (rank + 1) * per_rank)
+    tensors = {
+        key: torch.nested.as_nested_tensor(list(value.unbind()[part]), layout=torch.jagged)
+        for key, value in optimizer_batch().items()
+    }
+    data = TensorDict(tensors, batch_size=[per_rank])
+    tu.assign_non_tensor(
+        data,
+        use_remove_padding=packed,
+        use_dynamic_bsz=dynamic,
+        max_token_len_per_gpu=40,
+        micro_batch_size_per_gpu=micro,
+        global_batch_size=SEQUENCES,
+        temperature=1.0,
+        calculate_entropy=True,
+    )
+    return data
+
+
+def allow_fsdp1_on_cpu():
+    """torch's FSDP1 insists on a GPU where it broadcasts the weights of rank 0, as verl asks it to; gloo can do it."""
+    from torch.distributed.fsdp import _init_utils
+
+    _init_utils._check_module_states_for_sync_module_states = lambda module_states: None
+
+
+def updates(rank, world, init, out, model, policy_loss, setting):
+    """What each rank does: UPDATES updates on the same batch with a learning rate that moves r."""
+    os.environ.update(RANK=str(rank), WORLD_SIZE=str(world), DIST_INIT_METHOD=f"file://{init}")
+    torch.set_num_threads(1)
+    initialize_global_process_group_ray()
+    strategy, lora = setting.get("strategy", "fsdp2"), setting.get("lora", 0)
+    if strategy == "fsdp":
+        allow_fsdp1_on_cpu()
+    packed, sp = setting.get("packed", True), setting.get("sp", 1)
+    policy_loss = BapoPolicyLossConfig(target_contribution=TARGET, **policy_loss)
+    actor = FSDPActorConfig(strategy=strategy, rollout_n=1, ppo_micro_batch_size_per_gpu=1, policy_loss=policy_loss)
+    engine = EngineRegistry.new(
+        "language_model",
+        strategy,
+        HFModelConfig(
+            path=model,
+            load_tokenizer=False,
+            override_config={"attn_implementation": "sdpa"},
+            use_remove_padding=packed,
+            lora_rank=lora,
+            enable_gradient_checkpointing=False,
+        ),
+        FSDPEngineConfig(
+            strategy=strategy, mixed_precision=FP32, use_torch_compile=False, ulysses_sequence_parallel_size=sp
+        ),
+        FSDPOptimizerConfig(lr=0.001, total_training_steps=UPDATES),
+        None,
+    )
+    assert type(engine) is BapoFSDPEngine
+    engine._build_model_optimizer()  # initialize() without a checkpoint manager
+    dp = world // sp
+    with engine.train_mode():
+        history = []
+        for _ in range(UPDATES):
+            data = rank_data(rank // sp, dp, setting.get("micro", 2), setting.get("dynamic", False), packed)
+            output = engine.train_batch(data, partial(ppo_loss, config=actor))
+            metrics = {k: float(v.aggregate()) for k, v in output["metrics"].items() if k.startswith("actor/bapo/")}
+            history.append(metrics | {"micro_batches": len(output["loss"])})
+    torch.save(history, f"{out}/{rank}")
+    dist.destroy_process_group()
+
+
+def run(model, world=1, policy_loss=None, **setting):
+    """The metrics of every update, which all ranks must agree on."""
+    with tempfile.TemporaryDirectory() as tmp:
+        args = (world, f"{tmp}/init", tmp, model, policy_loss or {}, setting)
+        processes = mp.start_processes(updates, args, nprocs=world, join=False, start_method="fork")
+        try:
+            deadline = time.monotonic() + TIME_LIMIT
+            while not processes.join(timeout=max(0, deadline - time.monotonic())):  # returns as each rank ends
+                if time.monotonic() >= deadline:
+                    pytest.fail(f"{world} ranks with {setting} hung for {TIME_LIMIT} s in a collective")
+        finally:
+            for process in processes.processes:
+                process.kill()
+        histories = [torch.load(Path(tmp) / str(rank)) for rank in range(world)]
+    assert all(history == histories[0] for history in histories)
+    return histories[0]
+
+
+@pytest.fixture(scope="module")
+def reference(model):
+    return run(model, micro=16)
+
+
+def assert_same_bounds(got, expected):
+    for one, other in zip(got, expected, strict=True):
+        for key in other.keys() - {"micro_batches"}:
+            # Grid points and counts are equal; rho is a sum of float32 ratios that other shapes round otherwise.
+            assert one[key] == pytest.approx(other[key], abs=1e-4 if "rho" in key else 1e-9), key
+
+
+def test_the_reference_searches_anew_at_every_update(reference):
+    """The case is a fair one: the search acts, stops inside the path, and every update moves the ratios."""
+    assert [update["micro_batches"] for update in reference] == [1] * UPDATES
+    assert 0 < reference[1]["actor/bapo/steps"] < reference[0]["actor/bapo/steps"] < 36
+    assert len({update["actor/bapo/rho_start"] for update in reference}) == UPDATES
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        dict(micro=1),
+        dict(micro=4),
+        dict(dynamic=True),
+        dict(packed=False),
+        dict(packed=False, dynamic=True),
+        dict(strategy="fsdp"),
+        dict(world=2),
+        dict(world=2, strategy="fsdp", dynamic=True),
+        dict(world=4, micro=1),
+        dict(world=4, dynamic=True, packed=False),
+    ],
+    ids=str,
+)
+def test_bounds_depend_on_the_optimizer_batch_alone(model, reference, setting):
+    """With 2 and 4 ranks the last ones hold no positive token at all, and dynamic batches are uneven."""
+    got = run(model, **setting)
+    if setting.get("dynamic"):
+        assert got[0]["micro_batches"] > 1
+    assert_same_bounds(got, reference)
+
+
+def test_micro_batch_scope_reduces_over_the_ranks(model):
+    """Every rank finds the same bounds; they are those of the forward, not of the optimizer batch."""
+    two = run(model, world=2, policy_loss=dict(search_scope="micro_batch"), micro=8)
+    whole = run(model, micro=16, policy_loss=dict(search_scope="micro_batch"))
+    assert_same_bounds(two, whole)
+    parts = run(model, micro=4, policy_loss=dict(search_scope="micro_batch"))
+    assert parts[0]["actor/bapo/rho_start"] != pytest.approx(whole[0]["actor/bapo/rho_start"], abs=1e-3)
+
+
+def test_lora(model):
+    history = run(model, world=2, lora=4)
+    assert len({update["actor/bapo/rho_start"] for update in history}) == UPDATES
+
+
+def test_a_rank_that_differs_is_noticed(model, monkeypatch):
+    """The check above can fail: without the all-reduce the two ranks choose different bounds."""
+    monkeypatch.setattr(dist, "all_reduce", lambda *args, **kwargs: None)
+    with pytest.raises(AssertionError):
+        assert_same_bounds(run(model, world=2), run(model, micro=16))
+
+
+def test_with_another_loss_the_engine_does_what_verls_does(model):
+    history = run(model, policy_loss=dict(loss_mode="vanilla"))
+    assert [set(update) for update in history] == [{"micro_batches"}] * UPDATES
