@@ -219,6 +219,16 @@ def test_lora(model):
     assert len({update["actor/bapo/rho_start"] for update in history}) == UPDATES
 
 
+def test_ulysses_ranks_agree(model):
+    """Two groups of two ranks that share a sequence: all four choose the same bounds, without a deadlock.
+
+    The log-probabilities themselves are not verl's here: its Ulysses attention is a patch of flash-attn, which needs
+    CUDA; with sdpa each rank attends to its own part of a sequence only. So this is not compared with the reference.
+    """
+    history = run(model, world=4, sp=2)
+    assert len({update["actor/bapo/rho_start"] for update in history}) == UPDATES
+
+
 def test_a_rank_that_differs_is_noticed(model, monkeypatch):
     """The check above can fail: without the all-reduce the two ranks choose different bounds."""
     monkeypatch.setattr(dist, "all_reduce", lambda *args, **kwargs: None)
