@@ -81,13 +81,12 @@ def search_path(c_low: list[float], c_high: list[float], order: str, device: tor
     )
 
 
-def probability_ratio(log_prob: Tensor, old_log_prob: Tensor, mask: Tensor) -> Tensor:
-    """r_t = pi_theta(y_t) / pi_rollout(y_t), [*]; 1 where the mask is 0, whatever stands there.
+def probability_ratio(log_prob: Tensor, old_log_prob: Tensor) -> Tensor:
+    """r_t = pi_theta(y_t) / pi_rollout(y_t), [*].
 
     The log-ratio is clamped to [-20, 20] as in every loss of verl, so that search and loss see the same r_t.
     """
-    log_ratio = torch.where(mask.bool(), log_prob - old_log_prob, 0.0)
-    return log_ratio.clamp(-20.0, 20.0).exp()
+    return (log_prob - old_log_prob).clamp(-20.0, 20.0).exp()
 
 
 def contribution_sums(

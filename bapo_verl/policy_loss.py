@@ -161,7 +161,7 @@ class BapoPolicyLossConfig(PolicyLossConfig):
 
     def sums(self, log_prob: Tensor, old_log_prob: Tensor, advantages: Tensor, mask: Tensor, is_weights) -> Tensor:
         """`contribution_sums` of one forward; all arguments [B, T] (`is_weights`: `rollout_is_weights` or None)."""
-        ratio = probability_ratio(log_prob.detach(), old_log_prob, mask)
+        ratio = probability_ratio(log_prob.detach(), old_log_prob)
         weight = token_weight(old_log_prob, mask, self.token_weight, is_weights)
         return contribution_sums(ratio, advantages, mask, self.path(log_prob.device), weight)
 

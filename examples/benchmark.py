@@ -78,7 +78,7 @@ def benchmark_search() -> None:
     data, target = batch(), 0.99  # out of reach, so that the loop visits all 52 points
     config = BapoPolicyLossConfig(target_contribution=target)
     path, mask = config.path("cpu"), data["response_mask"]
-    ratio = probability_ratio(data["log_prob"], data["old_log_prob"], mask)
+    ratio = probability_ratio(data["log_prob"], data["old_log_prob"])
 
     def literal():
         return literal_search(ratio, data["advantages"], mask, path, target)

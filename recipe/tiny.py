@@ -188,7 +188,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
     parser.add_argument("--tied", action="store_true", help="tie the embeddings")
-    parser.add_argument("--steps", type=int, default=400, help="warm-up steps (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=350, help="warm-up steps (default: %(default)s)")
     parser.add_argument("--train-size", type=int, default=2048, help="training problems (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--force", action="store_true", help="make DIR anew")

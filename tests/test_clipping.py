@@ -83,17 +83,19 @@ def test_sums_are_the_buckets_by_hand():
 
 
 def test_search_stops_at_the_first_point_that_meets_the_target():
-    # One positive token, r = 2, A = 1: P = min(2, c_high). One negative, r = 1, A = -3: N = 3 max(1, c_low) = 3.
+    # One positive token, r = 2, A = 1: P = min(2, c_high). One negative, r = 1, A = -3: N = 3 max(1, c_low) = 3. Two
+    # with A = 0, which count as tokens and for nothing else.
     # rho = c_high / (c_high + 3): 1.2/4.2 = .286, 1.4/4.4 = .318, 1.6/4.6 = .348, 1.8/4.8 = .375, 2/5 = .4.
     setting = replace(PAPER, c_high=("1.2", "3.0", "0.2"))
-    choice = search(torch.tensor([2.0, 1.0]), torch.tensor([1.0, -3.0]), torch.ones(2), setting)
+    advantages = torch.tensor([1.0, -3.0, 0.0, 0.0])
+    choice = search(torch.tensor([2.0, 1.0, 5.0, 0.1]), advantages, torch.ones(4), setting)
     assert choice.c_high.item() == 2.0
     assert choice.c_low.item() == 0.6
     assert choice.steps.item() == 4
     assert choice.rho.item() == pytest.approx(0.4)
     assert choice.rho_start.item() == pytest.approx(1.2 / 4.2)
     assert choice.target_met.item() == 1
-    assert choice.positive_tokens.item() == 0.5
+    assert choice.positive_tokens.item() == 0.25
     assert choice.positive_clipped.item() == 1.0  # r = 2 lies on c_high = 2: no gradient there (Eq. 7: r < c_high)
     assert choice.negative_clipped.item() == 0.0
 
@@ -184,7 +186,7 @@ def random_batch(seed, shape=(8, 64), dtype=torch.float32):
 def test_sums_of_any_split_add_up_to_the_sums_of_the_batch(seed):
     log_prob, old, advantages, mask = random_batch(seed)
     path = path_of(PAPER)
-    ratio = probability_ratio(log_prob, old, mask)
+    ratio = probability_ratio(log_prob, old)
     whole = contribution_sums(ratio, advantages, mask, path)
     cut = 1 + seed % 7
     parts = [contribution_sums(*part, path) for part in zip(*(x.split(cut) for x in (ratio, advantages, mask)))]  # noqa: B905
@@ -196,7 +198,7 @@ def test_raising_a_bound_moves_rho_as_the_readme_says(seed):
     """c_high raises rho in both readings; c_low raises it with `gradient` and can only lower it with `value`."""
     log_prob, old, advantages, mask = random_batch(seed)
     path = path_of(PAPER)
-    sums = contribution_sums(probability_ratio(log_prob, old, mask), advantages, mask, path)
+    sums = contribution_sums(probability_ratio(log_prob, old), advantages, mask, path)
     value, gradient = (positive_share(sums, path, c).diff() for c in ("value", "gradient"))
     assert (value[:36] >= -1e-12).all() and (value[36:] <= 1e-12).all()
     assert (gradient >= -1e-12).all()
@@ -211,7 +213,7 @@ def test_what_stands_in_the_padding_never_matters(garbage):
 
     def sums(*tensors):
         log_prob, old, advantages, weight = (torch.where(mask.bool(), t, fill) for t, fill in tensors)
-        return contribution_sums(probability_ratio(log_prob, old, mask), advantages, mask, path, weight)
+        return contribution_sums(probability_ratio(log_prob, old), advantages, mask, path, weight)
 
     clean = sums(*((t, 0.0) for t in (log_prob, old, advantages, weight)))
     dirty = sums(*((t, garbage) for t in (log_prob, old, advantages, weight)))
@@ -222,7 +224,7 @@ def test_what_stands_in_the_padding_never_matters(garbage):
 def test_any_float_dtype_goes_in_and_float64_comes_out(dtype):
     log_prob, old, advantages, mask = random_batch(1, dtype=dtype)
     path = path_of(PAPER)
-    ratio = probability_ratio(log_prob, old, mask)
+    ratio = probability_ratio(log_prob, old)
     sums = contribution_sums(ratio, advantages, mask, path, token_weight(old, mask, "rollout_prob"))
     assert sums.dtype == torch.float64
     # Summed in float64: 512 tokens of a half type would lose digits that the exact sum of the same ratios has.
@@ -231,7 +233,7 @@ def test_any_float_dtype_goes_in_and_float64_comes_out(dtype):
 
 
 def test_log_ratios_are_clamped_as_in_verls_losses():
-    ratio = probability_ratio(torch.tensor([0.0, -500.0]), torch.tensor([-500.0, 0.0]), torch.ones(2))
+    ratio = probability_ratio(torch.tensor([0.0, -500.0]), torch.tensor([-500.0, 0.0]))
     torch.testing.assert_close(ratio, torch.tensor([20.0, -20.0]).exp())
 
 
@@ -251,7 +253,7 @@ def test_nothing_in_the_search_waits_for_the_host():
     """
     path = path_of(PAPER, "meta")
     tensor = torch.ones(4, 8, device="meta")
-    ratio = probability_ratio(tensor, tensor, tensor)
+    ratio = probability_ratio(tensor, tensor)
     sums = contribution_sums(ratio, tensor, tensor, path, token_weight(tensor, tensor, "rollout_prob"))
     choice = choose_bounds(sums, path, 0.4, "gradient")
     assert all(x.shape == () for x in choice)

@@ -293,6 +293,7 @@ def engine_of(tmp_path, monkeypatch):
         engine.llm_engine.engine_core.shutdown()
 
 
+@pytest.mark.timeout(180)  # a worker that fails does not answer, and the sender waits
 @pytest.mark.parametrize("tied", [False, True], ids=["untied", "tied"])
 def test_synced_weights_are_what_the_rollout_samples_from(tied, engine_of, tmp_path):
     first, second, third = (tiny_qwen2(tied, seed) for seed in range(3))

@@ -9,6 +9,7 @@ import tempfile
 import time
 from functools import partial
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -137,9 +138,11 @@ def updates(rank, world, init, out, model, policy_loss, setting):
         history = []
         for _ in range(UPDATES):
             data = rank_data(rank // sp, dp, setting.get("micro", 2), setting.get("dynamic", False), packed)
-            output = engine.train_batch(data, partial(ppo_loss, config=actor))
+            with mock.patch.object(engine, "forward_step", wraps=engine.forward_step) as forward:
+                output = engine.train_batch(data, partial(ppo_loss, config=actor))
+            assert actor.policy_loss.update is None  # bounds are never left to another update
             metrics = {k: float(v.aggregate()) for k, v in output["metrics"].items() if k.startswith("actor/bapo/")}
-            history.append(metrics | {"micro_batches": len(output["loss"])})
+            history.append(metrics | {"micro_batches": len(output["loss"]), "forwards": forward.call_count})
     torch.save(history, f"{out}/{rank}")
     dist.destroy_process_group()
 
@@ -169,14 +172,14 @@ def reference(model):
 
 def assert_same_bounds(got, expected):
     for one, other in zip(got, expected, strict=True):
-        for key in other.keys() - {"micro_batches"}:
+        for key in other.keys() - {"micro_batches", "forwards"}:
             # Grid points and counts are equal; rho is a sum of float32 ratios that other shapes round otherwise.
             assert one[key] == pytest.approx(other[key], abs=1e-4 if "rho" in key else 1e-9), key
 
 
 def test_the_reference_searches_anew_at_every_update(reference):
     """The case is a fair one: the search acts, stops inside the path, and every update moves the ratios."""
-    assert [update["micro_batches"] for update in reference] == [1] * UPDATES
+    assert [(update["micro_batches"], update["forwards"]) for update in reference] == [(1, 2)] * UPDATES
     assert 0 < reference[1]["actor/bapo/steps"] < reference[0]["actor/bapo/steps"] < 36
     assert len({update["actor/bapo/rho_start"] for update in reference}) == UPDATES
 
@@ -206,10 +209,11 @@ def test_bounds_depend_on_the_optimizer_batch_alone(model, reference, setting):
 
 
 def test_micro_batch_scope_reduces_over_the_ranks(model):
-    """Every rank finds the same bounds; they are those of the forward, not of the optimizer batch."""
+    """Every rank finds the same bounds, those of the forward and not of the optimizer batch, with no pass before it."""
     two = run(model, world=2, policy_loss=dict(search_scope="micro_batch"), micro=8)
     whole = run(model, micro=16, policy_loss=dict(search_scope="micro_batch"))
     assert_same_bounds(two, whole)
+    assert [update["forwards"] for update in two] == [update["micro_batches"] for update in two] == [1] * UPDATES
     parts = run(model, micro=4, policy_loss=dict(search_scope="micro_batch"))
     assert parts[0]["actor/bapo/rho_start"] != pytest.approx(whole[0]["actor/bapo/rho_start"], abs=1e-3)
 
@@ -238,4 +242,4 @@ def test_a_rank_that_differs_is_noticed(model, monkeypatch):
 
 def test_with_another_loss_the_engine_does_what_verls_does(model):
     history = run(model, policy_loss=dict(loss_mode="vanilla"))
-    assert [set(update) for update in history] == [{"micro_batches"}] * UPDATES
+    assert history == [{"micro_batches": 8, "forwards": 8}] * UPDATES

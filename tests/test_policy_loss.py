@@ -93,14 +93,16 @@ def test_loss_and_gradient_by_hand_at_bounds_that_the_search_moved():
     assert metrics["actor/bapo/steps"] == 2
 
 
-def test_garbage_in_the_padding_changes_neither_loss_nor_gradient_nor_a_metric():
+@pytest.mark.parametrize("agg_mode", AGG_MODES)
+def test_garbage_in_the_padding_changes_neither_loss_nor_gradient_nor_a_metric(agg_mode):
     data = batch()
     mask = data["response_mask"].bool()
     weights = torch.rand(8, 16)
 
     def run(garbage):
         dirty = {k: v if k == "response_mask" else torch.where(mask, v, garbage) for k, v in data.items()}
-        return loss_and_gradient(bapo, actor(), dirty, rollout_is_weights=torch.where(mask, weights, garbage))
+        is_weights = torch.where(mask, weights, garbage)
+        return loss_and_gradient(bapo, actor(), dirty, rollout_is_weights=is_weights, loss_agg_mode=agg_mode)
 
     clean, dirty = run(0.0), run(math.nan)
     assert torch.equal(clean[0], dirty[0])

@@ -1,0 +1,147 @@
+r"""Which text of a response is judged. Pure functions, linear in the text: they run on the event loop, on text that a
+model may have written to hurt. The rules are in equality.py.
+"""
+
+import json
+import re
+
+NO_ANSWER, OVER_LENGTH = "[NO_ANSWER]", "[OVER_LENGTH]"  # what `pred` says where there is no answer to vote for
+MAX_BOXES = 64  # more boxes in a row than this are no list anyone asked for
+
+_BRACE = re.compile(r"\\.|[{}]", re.S)
+_BOX = re.compile(r"\\(?:boxed|fbox)\s{0,8}\{")
+_BETWEEN = re.compile(  # what may stand between two boxes of one list (rule 2)
+    r"(?:[\s$,;&|/*~.:\-]|\\[\[\]()\\,;:! ]|\\q?quad|\\(?:text|mbox|textbf)\{|\}|\\(?:lor|vee|land|wedge)(?![a-zA-Z])"
+    r"|(?:or|and|also|either|both|possibly|maybe|perhaps|alternatively|else|option|case|answer|solution|candidate)s?\b"
+    r"|\(?(?:[0-9]{1,2}|[a-zA-Z]|i{2,3}|iv)[.):])*"
+)
+
+
+def final_text(response: str, thinking: bool = False) -> str | None:
+    """What follows the last `</think>`; None where thinking was opened and never closed.
+
+    Args:
+        response: the model's text, without the prompt.
+        thinking: True where the chat template itself opens `<think>` in the prompt, so that a response without
+            `</think>` was cut off.
+
+    >>> final_text("<think>5?</think> so 6"), final_text("<think> 5"), final_text("7", thinking=True)
+    (' so 6', None, None)
+    """
+    closed = response.rfind("</think>")
+    if closed < 0 and thinking:
+        return None
+    text = response[closed + len("</think>") :] if closed >= 0 else response
+    return None if "<think>" in text else text
+
+
+# 3 cm and y = | 41 apples or | : a short phrase that ends in a list word and takes nothing back
+_PHRASE = re.compile(r"(?:[^.!?\n\\]|\\[()\[\],; ]|\\text\{|\\q?quad){0,50}?(?:\b(?:or|and)\b|,)"
+                     r"(?:[\s$}]|\\[(,; ]|\\q?quad)*(?:[a-zA-Z](?:_\{?[a-zA-Z0-9]{1,3}\}?)?\s*=\s*)?")  # fmt: skip
+_TAKEN_BACK = re.compile(
+    r"(?i)\b(?:wait|no|not|nope|actually|but|so|then|thus|hence|therefore|which|that|instead|rather|sorry|wrong|incorrect|"
+    r"correct|correction|recheck|check|is|was|be|are|gives?|giving|we|get|finally|yields?|now|because|since|if|when)\b"
+)
+
+
+def _is_list_gap(gap: str) -> bool:
+    """Whether what stands between two boxes makes them one list (rule 2)."""
+    if len(gap) > 80:
+        return False
+    return bool(_BETWEEN.fullmatch(gap)) or bool(_PHRASE.fullmatch(gap) and not _TAKEN_BACK.search(gap))
+
+
+def closing_brace(text: str, start: int, limit: int) -> int | None:
+    """Index of the brace that closes the one before `start`; None if it is not within `limit` characters."""
+    depth = 1
+    for token in _BRACE.finditer(text, start, min(len(text), start + limit)):
+        if token.group() == "{":
+            depth += 1
+        elif token.group() == "}":
+            depth -= 1
+            if depth == 0:
+                return token.start()
+    return None
+
+
+def _boxes_from_the_end(text: str):
+    """(start, content start) of each `\\boxed{` or `\\fbox{`, last first. A box without a brace is not one."""
+    end = len(text)
+    while (end := text.rfind("box", 0, end)) >= 0:  # one search for both, so that each character is seen once
+        start = end - 1 if text.startswith("\\boxed", end - 1) else end - 2
+        if start >= 0 and (match := _BOX.match(text, start)):
+            yield match.start(), match.end()
+
+
+def last_boxes(text: str, max_chars: int) -> list[str] | None:
+    r"""Contents of the last non-empty box, preceded by the boxes that are listed right before it (rule 2).
+
+    Returns:
+        The contents, in reading order. None if there is no box, or the last one never closes. A content may be longer
+        than `max_chars`; the caller refuses it.
+
+    >>> last_boxes(r"first \boxed{1}, no: \boxed{2} or $\boxed{3}$ (in \boxed{})", 100)
+    ['2', '3']
+    """
+    contents: list[str] = []
+    first_start, last_end = None, None
+    for start, inside in _boxes_from_the_end(text):
+        # The last box may be as long as it likes (it is then refused for it); one before it only matters if short.
+        limit = len(text) if first_start is None else max_chars + last_end - start
+        end = closing_brace(text, inside, limit)
+        if first_start is None:
+            if end is None:
+                return None
+            if text[inside:end].strip():
+                contents, first_start, last_end = [text[inside:end]], start, end
+        elif end is not None and end > last_end:  # it encloses what we have: \boxed{x = \boxed{2}}
+            contents, first_start, last_end = [text[inside:end]], start, end
+            if end - inside > max_chars:  # too long already; looking for what encloses it would take for ever
+                break
+        elif end is None or not _is_list_gap(text[end + 1 : min(first_start, end + 100)]):
+            break
+        elif text[inside:end].strip():
+            contents.insert(0, text[inside:end])
+            first_start = start
+            if len(contents) == MAX_BOXES:
+                break
+    return contents or None
+
+
+_STATED = re.compile(r"(?i)(?:answer|result)\s{0,3}(?:is|:|=)\s{0,3}")
+
+
+def unboxed_answer(text: str) -> str | None:
+    """What follows the last "answer is" or "answer:", to the end of its sentence: used only where asked for.
+
+    >>> unboxed_answer("So the answer is $42$. Bye.")
+    '$42$'
+    """
+    last = None
+    for last in _STATED.finditer(text):  # noqa: B007 (the last match is what is wanted)
+        pass
+    if last is None:
+        return None
+    line = text[last.end() : last.end() + 400].split("\n", 1)[0]
+    return re.split(r"\.(?:\s|$)", line, maxsplit=1)[0].strip(" *`") or None
+
+
+def acceptable(ground_truth) -> list[str]:
+    r"""The answers that count as right: one string, or a JSON list of strings (Skywork), or a list of them.
+
+    >>> acceptable('["\\\\frac{1}{2}", "0.5"]'), acceptable("[0, 1]"), acceptable(7)
+    (['\\frac{1}{2}', '0.5'], ['[0, 1]'], ['7'])
+    """
+    if hasattr(ground_truth, "tolist"):  # parquet gives numpy arrays and scalars
+        ground_truth = ground_truth.tolist()
+    if isinstance(ground_truth, (list, tuple)):
+        return [str(gold) for gold in ground_truth]
+    text = str(ground_truth)
+    if text.lstrip().startswith("["):
+        try:
+            values = json.loads(text)
+        except ValueError:  # an interval or a LaTeX list: [0, \infty)
+            return [text]
+        if isinstance(values, list) and values and all(isinstance(value, str) for value in values):
+            return values
+    return [text]

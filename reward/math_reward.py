@@ -1,0 +1,62 @@
+"""Math answers as a verl reward: the last box of the final text, judged by value.
+
+    reward.custom_reward_function.path=/absolute/path/to/reward/math_reward.py
+    reward.custom_reward_function.name=compute_score          # compute_score_sync for `remote` and main_eval
+    +reward.custom_reward_function.reward_kwargs.time_limit=5  # judge.Options lists them all
+
+verl loads this file by path under a made-up module name, and may send a function of it to another actor by value. So
+nothing here may use a relative import, keep state in a global, or be pickled by name: the functions find their siblings
+on disk, as the modules of one private package per process. The rules of judging are in equality.py, the processes and
+the counters in judge.py. Run as a script, this file is one of judge.py's workers.
+"""
+
+import importlib
+import importlib.machinery
+import importlib.util
+import sys
+from pathlib import Path
+
+
+def _sibling(name: str):
+    """A module of this folder, loaded once per process whatever name this file goes by."""
+    folder = Path(__file__).resolve().parent
+    package = f"_math_reward_{abs(hash(str(folder)))}"
+    if package not in sys.modules:
+        spec = importlib.machinery.ModuleSpec(package, None, is_package=True)
+        spec.submodule_search_locations = [str(folder)]
+        sys.modules[package] = importlib.util.module_from_spec(spec)
+    return importlib.import_module(f"{package}.{name}")
+
+
+async def compute_score(data_source, solution_str, ground_truth, extra_info=None, **kwargs) -> dict:
+    """Judge one response, for the reward managers that await a coroutine: `naive`, `dapo`, `gdpo`, `rate_limited`.
+
+    Args:
+        data_source, extra_info: verl's; not used.
+        solution_str: the response, without the prompt.
+        ground_truth: the acceptable answer, or a JSON list of them.
+        kwargs: judge.Options, from `reward_kwargs`.
+
+    Returns:
+        The keys judge.KEYS, always all of them: `score` (0.0 or 1.0, less a length penalty if one is set), `acc`,
+        `pred` (the normalised answer), `reason` and one 0/1 flag `reason_<reason>` for each, `judge_seconds`,
+        `worker_killed`, `gold_unparsed`.
+
+    Raises:
+        ValueError: for a bad option; never for an answer.
+    """
+    return await _sibling("judge").judge_async(solution_str, ground_truth, **kwargs)
+
+
+def compute_score_sync(data_source, solution_str, ground_truth, extra_info=None, **kwargs) -> dict:
+    """The same judge for callers that refuse coroutines: the `remote` manager and `verl.trainer.main_eval`."""
+    return _sibling("judge").judge(solution_str, ground_truth, **kwargs)
+
+
+def can_parse(ground_truth) -> bool:
+    """Whether a gold has a meaning to the judge. One that has none is an error at data preparation."""
+    return _sibling("judge").can_parse(ground_truth)
+
+
+if __name__ == "__main__":
+    _sibling("worker").main()
