@@ -86,7 +86,8 @@ def line(step: int, data: dict) -> str:
 def follow(run: Run) -> None:
     """Print a line for each step until the command ends."""
     seen = 0
-    with tqdm(bar_format="{desc} {elapsed}", desc="starting Ray, FSDP and vLLM (about a minute)") as status:
+    start = "starting Ray, FSDP and vLLM (about a minute)"
+    with tqdm(bar_format="{desc} {elapsed}", desc=start, disable=None) as status:  # None: only on a terminal
         while True:
             running = run.alive()  # asked first, so that the last lines are read after the end
             for record in new_steps(run.metrics, seen):

@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# avg@16, pass@k and maj@16 of a checkpoint on AIME24, AIME25 and MATH-500, through verl's validation. Run again with
+# the same paths, it takes the generations that are there. A 32B:
+#     examples/evaluate.sh actor_rollout_ref.rollout.tensor_model_parallel_size=4
+# Any of verl's keys can follow, those of the sampling too: actor_rollout_ref.rollout.val_kwargs.temperature=1.0
+set -euo pipefail
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+PYTHON=${PYTHON:-python3}
+MODEL_PATH=${MODEL_PATH:?set MODEL_PATH to a Hugging Face checkpoint, an absolute path or a hub id}
+DATA_DIR=${DATA_DIR:?set DATA_DIR to the folder that recipe/prepare_data.py filled}
+OUTPUT_DIR=${OUTPUT_DIR:?set OUTPUT_DIR to where generations and tables go}
+DATA_SETS=${DATA_SETS:-aime24 aime25 math500}
+NNODES=${NNODES:-1}
+NGPUS_PER_NODE=${NGPUS_PER_NODE:-8}
+
+files=()
+for name in $DATA_SETS; do files+=("$DATA_DIR/$name.parquet"); done
+
+exec "$PYTHON" "$ROOT/recipe/evaluate.py" -o "$OUTPUT_DIR" --data "${files[@]}" -- \
+    actor_rollout_ref.model.path="$MODEL_PATH" \
+    trainer.nnodes="$NNODES" \
+    trainer.n_gpus_per_node="$NGPUS_PER_NODE" \
+    "$@"

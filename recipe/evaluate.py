@@ -1,0 +1,294 @@
+"""Samples a checkpoint on test sets through verl's own validation, judges the answers, and prints the tables.
+
+    python recipe/evaluate.py -o DIR --data aime24.parquet aime25.parquet -- actor_rollout_ref.model.path=MODEL ...
+    python recipe/evaluate.py -o DIR        judges again what DIR holds, and generates nothing
+
+What follows `--` are verl's keys, over those of evaluate.yaml; MODEL is a Hugging Face checkpoint, merged if it is one
+of verl's (`python -m verl.model_merger merge`). examples/evaluate.sh is this command with its paths.
+
+For each test set DIR/NAME/ keeps `generations.jsonl` (verl's dump: one answer a line), `settings.json` (what it was
+made with) and `train.log`. It is there as a whole or not at all: a set that is there is skipped, one that was
+interrupted is generated anew. If model, data or sampling are not those of settings.json, it is an error.
+
+DIR/results.json and results.md have avg@n with its 95% interval, pass@k, maj@n, the mean length in tokens, the share
+of answers that were cut off, and the share of each verdict; scores.py defines each of them. The judge is
+reward/math_reward.py; where a prompt ends in `<think>`, an answer that never closes it is no answer.
+"""
+
+import argparse
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import shutil
+import signal
+import sys
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pyarrow.parquet
+from demo import Run
+from scores import Sample, as_markdown, as_text, published, quoted_table, reason_table, score_table, statistics
+from tqdm import tqdm
+
+RECIPE = Path(__file__).resolve().parent
+REWARD = RECIPE.parent / "reward" / "math_reward.py"
+SETTINGS = {  # what decides the answers, by verl's key; the hardware does not
+    "model": "actor_rollout_ref.model.path",
+    "samples": "actor_rollout_ref.rollout.val_kwargs.n",
+    "temperature": "actor_rollout_ref.rollout.val_kwargs.temperature",
+    "top_p": "actor_rollout_ref.rollout.val_kwargs.top_p",
+    "top_k": "actor_rollout_ref.rollout.val_kwargs.top_k",
+    "max_prompt_tokens": "data.max_prompt_length",
+    "max_response_tokens": "data.max_response_length",
+    "chat_template_arguments": "data.apply_chat_template_kwargs",
+}
+
+
+class EvaluationError(Exception):
+    """A sentence for the user."""
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Generation
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def compose(overrides: list[str]) -> dict:
+    """The settings of a run with these overrides, composed as verl will compose them."""
+    import hydra
+    import verl  # noqa: F401, makes the groups of verl's plug-ins known to Hydra
+    from omegaconf import OmegaConf
+
+    with hydra.initialize_config_dir(str(RECIPE), version_base=None):
+        config = hydra.compose("evaluate", overrides)
+    values = {name: OmegaConf.select(config, key) for name, key in SETTINGS.items()}
+    return {name: OmegaConf.to_container(v) if OmegaConf.is_config(v) else v for name, v in values.items()}
+
+
+def settings_of(data: Path, common: dict) -> dict:
+    """What a finished directory of this test set must have been made with."""
+    digest = hashlib.sha256(data.read_bytes()).hexdigest()
+    return {**common, "data_sha256": digest, "problems": pyarrow.parquet.read_metadata(data).num_rows}
+
+
+def check_finished(directory: Path, settings: dict) -> None:
+    """A finished directory is taken as it is, or refused: never mixed, never removed.
+
+    Raises:
+        EvaluationError: if it was made with other settings.
+    """
+    made_with = json.loads((directory / "settings.json").read_text())
+    for name, value in settings.items():
+        if made_with.get(name) != value:
+            raise EvaluationError(
+                f"{directory} was generated with {name}={made_with.get(name)}, not {value}: "
+                "choose another -o, or remove that directory"
+            )
+
+
+def command(data: Path, dump: Path, overrides: list[str]) -> list[str]:
+    """verl's trainer, which with evaluate.yaml does one validation."""
+    return [
+        *(sys.executable, "-m", "verl.trainer.main_ppo", "--config-dir", str(RECIPE), "--config-name", "evaluate"),
+        f"data.val_files={data}",
+        f"trainer.validation_data_dir={dump}",
+        f"reward.custom_reward_function.path={REWARD}",
+        f"reward.reward_manager.module.path={RECIPE / 'length_reward_manager.py'}",
+        *overrides,
+    ]
+
+
+def answers_so_far(log: str) -> dict[str, int]:
+    """The last count of each reward worker in a run's log (see length_reward_manager.py), by Ray's process names.
+
+    >>> answers_so_far("(W pid=7) [length] 3 answers\\n(W pid=9) [length] 1 answers\\n(W pid=7) [length] 5 answers\\n")
+    {'pid=7': 5, 'pid=9': 1}
+    """
+    return {pid: int(count) for pid, count in re.findall(r"(pid=\d+)[^\n]*\[length\] (\d+) answers\n", log)}
+
+
+def follow(run: Run, name: str, total: int) -> None:
+    """A bar of the answers until the run ends."""
+    with tqdm(total=total, desc=f"{name}: starting Ray, FSDP and vLLM", unit="answer") as bar:
+        while run.alive():
+            done = sum(answers_so_far(run.log.read_text(errors="replace")).values())
+            if done:
+                bar.set_description(name, refresh=False)
+            bar.n = done
+            bar.refresh()
+            time.sleep(1)
+        if run.process.returncode == 0:
+            bar.update(total - bar.n)
+
+
+def generate(name: str, data: Path, output: Path, settings: dict, overrides: list[str]) -> None:
+    """One run of verl; output/name appears when its dump is complete.
+
+    Raises:
+        EvaluationError: if verl failed or lost an answer.
+    """
+    unfinished = output / f".{name}-unfinished"
+    shutil.rmtree(unfinished, ignore_errors=True)  # what an interrupted run left
+    unfinished.mkdir(parents=True)
+    run = Run(command(data, unfinished, overrides), unfinished)
+    print(f"{name}: {settings['problems']} problems x {settings['samples']} samples; log: {run.log}", flush=True)
+    try:
+        follow(run, name, settings["problems"] * settings["samples"])
+    finally:
+        run.end()
+    if run.process.returncode:
+        tail = "\n".join(run.log.read_text(errors="replace").splitlines()[-15:])
+        raise EvaluationError(f"{tail}\n{name}: verl failed with exit code {run.process.returncode}; log: {run.log}")
+    (unfinished / "0.jsonl").rename(unfinished / "generations.jsonl")
+    (unfinished / "settings.json").write_text(json.dumps(settings, indent=2) + "\n")
+    read_generations(unfinished)
+    unfinished.rename(output / name)
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Scoring
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def problem_of(row: dict) -> str:
+    """verl names an answer PROBLEM_SAMPLE_TURN."""
+    return row["uid"].rsplit("_", 2)[0]
+
+
+def read_generations(directory: Path) -> list[dict]:
+    """The answers of one test set, all of them.
+
+    Raises:
+        EvaluationError: if any is missing.
+    """
+    settings = json.loads((directory / "settings.json").read_text())
+    rows = [json.loads(line) for line in (directory / "generations.jsonl").read_text().splitlines()]
+    per_problem = Counter(map(problem_of, rows))
+    if len(per_problem) != settings["problems"] or set(per_problem.values()) != {settings["samples"]}:
+        raise EvaluationError(
+            f"{directory / 'generations.jsonl'} has {len(rows)} answers to {len(per_problem)} problems, not "
+            f"{settings['samples']} to each of {settings['problems']}: train.log beside it may say why verl lost some"
+        )
+    return rows
+
+
+def load_reward():
+    """reward/math_reward.py, by path as verl loads it."""
+    spec = importlib.util.spec_from_file_location("math_reward", REWARD)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def judge(row: dict, reward) -> Sample:
+    """The verdict on one line of the dump. A prompt that ends in `<think>` leaves its closing to the answer."""
+    thinking = row["input"].rstrip().endswith("<think>")
+    verdict = reward.compute_score_sync("", row["output"], row["gts"], thinking=thinking)
+    return Sample(
+        problem=problem_of(row),
+        correct=bool(verdict["acc"]),
+        vote=None if verdict["reason"] == "no_answer" else verdict["pred"],
+        reason=verdict["reason"],
+        tokens=row["response_tokens"],
+        cut_off=bool(row["cut_off"]),
+    )
+
+
+def score(directory: Path, reward) -> dict:
+    """Judge one finished directory."""
+    settings = json.loads((directory / "settings.json").read_text())
+    rows = read_generations(directory)
+    with ThreadPoolExecutor(2) as threads:  # as many as the judge has workers
+        verdicts = threads.map(lambda row: judge(row, reward), rows)
+        samples = list(tqdm(verdicts, total=len(rows), desc=f"{directory.name}: judging", unit="answer"))
+    return {
+        "settings": settings,
+        **statistics(samples),
+        "published": published(settings["model"], directory.name),
+    }
+
+
+def captions(results: dict[str, dict]) -> list[str]:
+    """What the tables cannot say in their cells."""
+    lines = [
+        "{}: {model}, temperature {temperature}, top_p {top_p}, top_k {top_k}, {max_response_tokens} tokens".format(
+            name, **result["settings"]
+        )
+        for name, result in results.items()
+    ]
+    if any(result["published"] is not None for result in results.values()):
+        lines.append("published: avg@16, arXiv 2510.18927, Table 1, which does not state its sampling")
+    return lines
+
+
+def report(results: dict[str, dict], reasons: tuple[str, ...], draw) -> str:
+    """The tables, drawn as text or as Markdown."""
+    parts = [
+        draw(score_table(results)),
+        *captions(results),
+        "verdicts, in percent",
+        draw(reason_table(results, reasons)),
+    ]
+    if quoted := quoted_table(list(results)):
+        parts += ["quoted from the same Table 1: no public weights, not run", draw(quoted)]
+    return "\n\n".join(parts) + "\n"
+
+
+def write_whole(path: Path, text: str) -> None:
+    """A reader sees the old file or the new one."""
+    temporary = path.with_name(f".{path.name}-{os.getpid()}")
+    temporary.write_text(text)
+    os.replace(temporary, path)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--data", type=Path, nargs="*", default=[], metavar="NAME.parquet", help="of prepare_data.py")
+    parser.add_argument("overrides", nargs="*", metavar="-- KEY=VALUE", help="verl's keys")
+    return parser.parse_args()
+
+
+def evaluate(output: Path, data: list[Path], overrides: list[str]) -> None:
+    for path in data:
+        if not path.is_file():
+            raise EvaluationError(f"--data {path} is not there: recipe/prepare_data.py makes it")
+    common = compose(overrides) if data else {}
+    for path in data:
+        settings = settings_of(path, common)
+        if (output / path.stem).exists():
+            check_finished(output / path.stem, settings)
+            print(f"{path.stem}: generated before, in {output / path.stem}", flush=True)
+        else:
+            generate(path.stem, path.resolve(), output, settings, overrides)
+
+    finished = sorted(path.parent for path in output.glob("[!.]*/generations.jsonl"))
+    if not finished:
+        raise EvaluationError(f"-o {output} holds no generations, and no --data names what to generate")
+    reward = load_reward()
+    results = {directory.name: score(directory, reward) for directory in finished}
+    reasons = tuple(dict.fromkeys(reason for result in results.values() for reason in result["reasons"]))
+    write_whole(output / "results.json", json.dumps(results, indent=2) + "\n")
+    write_whole(output / "results.md", report(results, reasons, as_markdown))
+    print("\n" + report(results, reasons, as_text))
+    print(f"also in {output}/results.md and results.json")
+
+
+def main() -> None:
+    args = parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a plain `kill` ends it as Ctrl-C does
+    try:
+        evaluate(args.output.resolve(), args.data, args.overrides)
+    except EvaluationError as error:
+        sys.exit(str(error))
+    except KeyboardInterrupt:
+        print("\ninterrupted: a test set that was not finished will be generated anew", flush=True)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

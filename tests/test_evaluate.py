@@ -1,0 +1,325 @@
+"""recipe/evaluate.py and scores.py: statistics by hand, resuming with a stand-in for verl, and the real thing.
+
+What this file does not exercise: a GPU, a real model, a model whose template opens `<think>` (its dump is imitated).
+"""
+
+import doctest
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+RECIPE = ROOT / "recipe"
+sys.path.insert(0, str(RECIPE))
+
+import evaluate  # noqa: E402
+import scores  # noqa: E402
+from scores import Sample  # noqa: E402
+
+
+@pytest.mark.parametrize("module", [scores, evaluate], ids=lambda m: m.__name__)
+def test_the_docstrings_examples(module):
+    result = doctest.testmod(module)
+    assert result.failed == 0 and result.attempted > 0
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Statistics
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def test_average_is_the_mean_over_problems():
+    # (1/4 + 3/4 + 0/4) / 3 = 1 / 3
+    assert scores.average([(1, 4), (3, 4), (0, 4)]) == pytest.approx(1 / 3)
+
+
+def test_pass_at_k_is_the_unbiased_estimator():
+    # n = 4, k = 2, C(4, 2) = 6.
+    # c = 1: 1 - C(3, 2) / 6 = 1 - 3/6 = 1/2;  c = 2: 1 - C(2, 2) / 6 = 5/6;  c = 0: 0;  c = 3: C(1, 2) = 0, so 1
+    assert scores.pass_at_k([(1, 4)], 2) == pytest.approx(1 / 2)
+    assert scores.pass_at_k([(2, 4)], 2) == pytest.approx(5 / 6)
+    assert scores.pass_at_k([(1, 4), (2, 4), (0, 4), (3, 4)], 2) == pytest.approx((1 / 2 + 5 / 6 + 0 + 1) / 4)
+    # k = 1 is the average; with one right of 8, pass@8 is 1 (verl's best@8 says about 1 - (7/8)^8 = 0.66).
+    assert scores.pass_at_k([(1, 4), (3, 4)], 1) == pytest.approx(scores.average([(1, 4), (3, 4)]))
+    assert scores.pass_at_k([(1, 8)], 8) == 1
+
+
+@pytest.mark.parametrize(("correct", "k"), [(c, k) for c in range(6) for k in range(1, 6)])
+def test_pass_at_k_is_the_share_of_subsets_with_a_correct_sample(correct, k):
+    from itertools import combinations
+
+    subsets = list(combinations([True] * correct + [False] * (5 - correct), k))
+    assert scores.pass_at_k([(correct, 5)], k) == pytest.approx(sum(map(any, subsets)) / len(subsets))
+
+
+def votes(*pairs):
+    return [Sample("p", correct, vote, "correct" if correct else "wrong", 1, False) for vote, correct in pairs]
+
+
+def test_majority_by_hand():
+    # 7 has two votes, 8 one: 7 is taken.
+    assert scores.majority(votes(("7", True), ("7", True), ("8", False))) == 1
+    assert scores.majority(votes(("7", False), ("7", False), ("8", True))) == 0
+    # Two votes each: one of two leaders is right.
+    assert scores.majority(votes(("7", True), ("7", True), ("8", False), ("8", False))) == 1 / 2
+    # No answer, though most frequent, does not vote; with no vote at all there is nothing right.
+    assert scores.majority(votes((None, False), (None, False), ("7", True))) == 1
+    assert scores.majority(votes((None, False))) == 0
+
+
+def test_interval_where_it_can_be_counted():
+    # One problem, 1 of 2 right: a resample is Binomial(2, 1/2) / 2, so 0 and 1 with probability 1/4 each.
+    assert scores.interval([(1, 2)]) == (0, 1)
+    # Nothing varies.
+    assert scores.interval([(4, 4), (4, 4)]) == (1, 1)
+    # Two problems, one always right, one never: 0, 1/2, 1 with 1/4, 1/2, 1/4.
+    assert scores.interval([(4, 4), (0, 4)]) == (0, 1)
+
+
+def test_interval_against_its_normal_limit():
+    # 400 problems, half always right: sd = sqrt(.25 / 400) = .025, so .5 +- 1.96 * .025 = .451 to .549.
+    assert scores.interval([(8, 8)] * 200 + [(0, 8)] * 200) == pytest.approx((0.451, 0.549), abs=0.003)
+    # 400 problems with 4 of 16: only samples vary, sd = sqrt(.25 * .75 / 16 / 400) = .00541: .25 +- .0106
+    assert scores.interval([(4, 16)] * 400) == pytest.approx((0.2394, 0.2606), abs=0.0007)
+
+
+def test_interval_is_the_same_each_time_and_near_a_plain_two_level_bootstrap():
+    counts = [(0, 4), (1, 4), (2, 4), (4, 4), (4, 4), (3, 4), (0, 4), (1, 4)]
+    uneven = [(i, 16 + i) for i in range(30)]  # of so many denominators that no two resamples are equal by chance
+    assert scores.interval(uneven) == scores.interval(uneven)
+    rng = np.random.default_rng(1)
+    outcomes = [np.arange(n) < c for c, n in counts]
+    means = []
+    for _ in range(4000):
+        drawn = rng.integers(len(counts), size=len(counts))
+        means.append(np.mean([rng.choice(outcomes[i], size=4).mean() for i in drawn]))
+    assert scores.interval(counts) == pytest.approx(np.percentile(means, [2.5, 97.5]), abs=0.035)
+
+
+def test_statistics_of_two_problems_by_hand():
+    samples = [
+        Sample("a", True, "7", "correct", 10, False),
+        Sample("a", False, "8", "wrong", 20, False),
+        Sample("b", False, None, "no_answer", 48, True),
+        Sample("b", False, "9", "wrong", 2, False),
+    ]
+    result = scores.statistics(samples)
+    assert (result["problems"], result["samples"]) == (2, 2)
+    assert result["average"] == pytest.approx((1 / 2 + 0) / 2)
+    assert result["pass_at_k"] == pytest.approx({"1": 1 / 4, "2": (1 + 0) / 2})
+    assert result["majority"] == pytest.approx((1 / 2 + 0) / 2)  # a: a tie, b: 9
+    assert result["tokens"] == pytest.approx((10 + 20 + 48 + 2) / 4)
+    assert result["cut_off"] == pytest.approx(1 / 4)
+    assert result["reasons"] == pytest.approx({"correct": 1 / 4, "no_answer": 1 / 4, "wrong": 1 / 2})
+
+
+def test_pass_at_k_is_reported_up_to_n_whatever_n_is():
+    samples = [Sample("a", i == 0, "1", "wrong", 1, False) for i in range(6)]
+    assert list(scores.statistics(samples)["pass_at_k"]) == ["1", "2", "4", "6"]
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Published numbers and tables
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_published_row_is_found_by_the_models_name_and_only_by_it():
+    assert scores.published("Skywork/Skywork-OR1-7B", "aime24") == 70.2
+    assert scores.published("/models/deepseek-r1-distill-qwen-7b", "aime25") == 38.4
+    assert scores.published("/models/DeepSeek-R1-Distill-Qwen-7B-bapo", "aime24") is None
+    assert scores.published("Qwen/Qwen3-32B", "math500") is None
+
+
+def test_rows_that_cannot_be_run_are_kept_apart():
+    assert not scores.RUNNABLE.keys() & scores.QUOTED.keys()
+    assert scores.quoted_table(["tiny"]) is None
+    table = scores.quoted_table(["aime24", "math500"])
+    assert table[0] == ["model", "aime24"] and ["o3-mini-medium", "79.6"] in table
+
+
+def test_the_tables():
+    samples = [Sample("a", True, "7", "correct", 10, False), Sample("b", False, "8", "wrong", 21, True)]
+    results = {"aime24": {**scores.statistics(samples), "published": 54.2}}
+    table = scores.score_table(results)
+    assert dict(zip(*table, strict=True)) == {
+        "data set": "aime24", "problems": "2", "n": "1", "avg@n": "50.0", "95%": "0.0 to 100.0", "published": "54.2",
+        "pass@n": "50.0", "maj@n": "50.0", "mean tokens": "16", "cut off": "50.0",
+    }  # fmt: skip
+    assert scores.as_markdown([["x", "y"], ["a", "1"]]) == "| x | y |\n| --- | ---: |\n| a | 1 |"
+    assert scores.as_text([["x", "yy"], ["abc", "1"]]) == "x    yy\nabc   1"
+    assert scores.reason_table(results, ("correct", "error"))[1] == ["aime24", "50.0", "0.0"]
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Generations: kept, complete, judged again
+# --------------------------------------------------------------------------------------------------------------------
+
+# A stand-in for verl: problems `a`, `b`, two samples each, of which LOST are missing; then it fails if told to.
+STAND_IN = """
+    import json, sys
+    lost, fails = int(sys.argv[1]), int(sys.argv[2])
+    answers = [("a", 0, "5"), ("a", 1, "6"), ("b", 0, "5"), ("b", 1, "5")][: 4 - lost]
+    with open("0.jsonl", "w") as dump:
+        for problem, sample, answer in answers:
+            line = {"input": "2+3=?", "output": f"\\\\boxed{{{answer}}}", "gts": "5", "uid": f"{problem}_{sample}_0"}
+            dump.write(json.dumps(line | {"response_tokens": 9, "cut_off": 0}) + "\\n")
+    print("a word of verl's")
+    sys.exit(fails)
+"""
+COMMON = {"model": "m", "samples": 2, "temperature": 1.0, "top_p": 1.0, "top_k": -1, "max_response_tokens": 48}
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A test set of two rows, of which only the number and the bytes matter here."""
+    path = tmp_path / "tiny.parquet"
+    datasets.Dataset.from_list([{"x": 1}, {"x": 2}]).to_parquet(path)
+    return path
+
+
+@pytest.fixture
+def verl(monkeypatch):
+    """Runs the stand-in; `settings` is what composing would give, `started` counts the runs."""
+
+    class Verl:
+        settings, started, lost, fails = dict(COMMON), 0, 0, 0
+
+        def command(self, *_):
+            self.started += 1
+            return [sys.executable, "-c", textwrap.dedent(STAND_IN), str(self.lost), str(self.fails)]
+
+    stand_in = Verl()
+    monkeypatch.setattr(evaluate, "command", stand_in.command)
+    monkeypatch.setattr(evaluate, "compose", lambda overrides: stand_in.settings)
+    return stand_in
+
+
+def test_a_set_that_is_there_is_not_generated_again_and_the_tables_are_the_same(data, verl, tmp_path, capsys):
+    output = tmp_path / "out"
+    evaluate.evaluate(output, [data], [])
+    results = json.loads((output / "results.json").read_text())
+    # a: 1 of 2, b: 2 of 2
+    assert results["tiny"]["average"] == pytest.approx((1 / 2 + 1) / 2)
+    assert results["tiny"]["reasons"] == pytest.approx({"correct": 3 / 4, "wrong": 1 / 4})
+    assert "| tiny | 2 | 2 | 75.0 |" in (output / "results.md").read_text()
+
+    for again in ([data], []):
+        evaluate.evaluate(output, again, [])
+        assert json.loads((output / "results.json").read_text()) == results
+    assert verl.started == 1
+    assert "tiny: generated before" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("how", ["lost", "fails"])
+def test_what_is_not_complete_is_never_counted_and_generated_anew(how, data, verl, tmp_path):
+    output = tmp_path / "out"
+    setattr(verl, how, 1)
+    expected = {"lost": "has 3 answers to 2 problems, not 2 to each of 2", "fails": "(?s)a word.*exit code 1; log: "}[
+        how
+    ]
+    with pytest.raises(evaluate.EvaluationError, match=expected):
+        evaluate.evaluate(output, [data], [])
+    with pytest.raises(evaluate.EvaluationError, match="holds no generations"):
+        evaluate.evaluate(output, [], [])
+
+    setattr(verl, how, 0)
+    (output / ".tiny-unfinished" / "0.jsonl").write_text("half a li")
+    evaluate.evaluate(output, [data], [])
+    assert verl.started == 2 and sorted(p.name for p in output.iterdir()) == ["results.json", "results.md", "tiny"]
+
+
+def test_generations_of_another_run_are_refused_and_stay(data, verl, tmp_path):
+    output = tmp_path / "out"
+    evaluate.evaluate(output, [data], [])
+    verl.settings = COMMON | {"temperature": 0.6}
+    with pytest.raises(evaluate.EvaluationError, match="generated with temperature=1.0, not 0.6: choose another -o"):
+        evaluate.evaluate(output, [data], [])
+    verl.settings = dict(COMMON)
+    datasets.Dataset.from_list([{"x": 1}, {"x": 3}]).to_parquet(data)
+    with pytest.raises(evaluate.EvaluationError, match="generated with data_sha256="):
+        evaluate.evaluate(output, [data], [])
+    assert verl.started == 1 and len(evaluate.read_generations(output / "tiny")) == 4
+
+
+def test_a_data_file_that_is_not_there_is_a_sentence(verl, tmp_path):
+    with pytest.raises(evaluate.EvaluationError, match="aime24.parquet is not there: recipe/prepare_data.py makes it"):
+        evaluate.evaluate(tmp_path, [tmp_path / "aime24.parquet"], [])
+
+
+def test_an_answer_that_never_closes_what_its_prompt_opened_is_none():
+    reward = evaluate.load_reward()
+    row = {"output": "so \\boxed{5}", "gts": "5", "uid": "p_0_0", "response_tokens": 3, "cut_off": 1}
+    assert evaluate.judge(row | {"input": "2+3=?<think>\n"}, reward) == Sample("p", False, None, "no_answer", 3, True)
+    assert evaluate.judge(row | {"input": "2+3=?\n"}, reward) == Sample("p", True, "5", "correct", 3, True)
+    closed = row | {"input": "2+3=?<think>\n", "output": "5</think> \\boxed{5}"}
+    assert evaluate.judge(closed, reward).correct
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# verl
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def test_evaluate_yaml_is_verls_config_with_the_papers_samples():
+    settings = evaluate.compose(["actor_rollout_ref.model.path=m", "data.max_response_length=100"])
+    assert settings == {
+        "model": "m", "samples": 16, "temperature": 0.6, "top_p": 0.95, "top_k": -1,
+        "max_prompt_tokens": 2048, "max_response_tokens": 100, "chat_template_arguments": {},
+    }  # fmt: skip
+
+
+def test_the_script_says_what_it_needs(tmp_path):
+    done = subprocess.run(["bash", str(ROOT / "examples" / "evaluate.sh")], env={"PATH": os.environ["PATH"]},
+                          capture_output=True, text=True)  # fmt: skip
+    assert done.returncode != 0 and "set MODEL_PATH to a Hugging Face checkpoint" in done.stderr
+
+
+@pytest.mark.pipeline
+@pytest.mark.timeout(600)
+def test_the_script_evaluates_a_model_and_does_not_generate_twice(tmp_path):
+    """Hardly a model: ten steps of warm-up, so that answers are wrong, missing and cut off."""
+    tiny = tmp_path / "tiny"
+    made = [sys.executable, str(RECIPE / "tiny.py"), "-o", str(tiny), "--steps", "10", "--train-size", "256"]
+    subprocess.run(made, check=True, timeout=300)
+    datasets.Dataset.from_parquet(str(tiny / "test.parquet")).select(range(24)).to_parquet(tmp_path / "few.parquet")
+
+    def script(temperature):
+        environment = {
+            **os.environ, "PYTHON": sys.executable, "VERL_PLATFORM": "cpu", "HF_HUB_OFFLINE": "1", "DATA_SETS": "few",
+            "MODEL_PATH": str(tiny / "model"), "DATA_DIR": str(tmp_path), "OUTPUT_DIR": str(tmp_path / "out"),
+            "NGPUS_PER_NODE": "1",
+        }  # fmt: skip
+        sampling = "actor_rollout_ref.rollout.val_kwargs"
+        overrides = [f"{sampling}.n=4", f"{sampling}.temperature={temperature}", "data.max_prompt_length=96"]
+        command = ["bash", str(ROOT / "examples" / "evaluate.sh"), "+platform=cpu", *overrides]
+        return subprocess.run([*command, "data.max_response_length=48"], env=environment, cwd=tmp_path, timeout=420,
+                              capture_output=True, text=True)  # fmt: skip
+
+    done = script(1.0)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    dump = tmp_path / "out" / "few" / "generations.jsonl"
+    rows = [json.loads(line) for line in dump.read_text().splitlines()]
+    result = json.loads((tmp_path / "out" / "results.json").read_text())["few"]
+    assert len(rows) == 24 * 4 and (result["problems"], result["samples"]) == (24, 4)
+    # Judged again, the answers are worth what verl's own validation made of them.
+    assert result["average"] == pytest.approx(np.mean([row["acc"] for row in rows]))
+    # A token is one byte or special, the last one special where an answer ended by itself.
+    assert {row["response_tokens"] for row in rows if row["cut_off"]} <= {48}
+    assert all(len(row["output"]) < row["response_tokens"] <= 48 for row in rows if not row["cut_off"])
+    assert result["cut_off"] == pytest.approx(np.mean([row["cut_off"] for row in rows]))
+
+    written = dump.stat().st_mtime_ns
+    again = script(1.0)
+    assert again.returncode == 0 and "few: generated before" in again.stdout
+    assert dump.stat().st_mtime_ns == written
+    assert again.stdout.split("\n\n")[1:] == done.stdout.split("\n\n")[1:]  # the tables
+
+    other = script(0.5)
+    assert other.returncode == 1 and "was generated with temperature=1.0, not 0.5" in other.stderr

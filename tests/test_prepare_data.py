@@ -1,0 +1,281 @@
+"""recipe/prepare_data.py on small files in the columns of each source, which these tests write.
+
+What this file does not exercise: the hub itself, which cannot be reached from here, and the real files.
+"""
+
+import doctest
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import datasets
+import pandas
+import pytest
+
+RECIPE = Path(__file__).resolve().parents[1] / "recipe"
+sys.path.insert(0, str(RECIPE))
+
+import prepare_data  # noqa: E402
+
+MODEL_7B, MODEL_32B = "DeepSeek-R1-Distill-Qwen-7B", "DeepSeek-R1-Distill-Qwen-32B"
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """The cache of `datasets` is per user; a test has its own."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+
+
+def source_file(path, rows):
+    """As the hub has them: parquet or JSON lines."""
+    table = pandas.DataFrame(rows)
+    if path.suffix == ".parquet":
+        table.to_parquet(path)
+    else:
+        table.to_json(path, orient="records", lines=True)
+    return path
+
+
+def prepare(name, path, directory):
+    """The rows that were written."""
+    directory.mkdir(exist_ok=True)
+    prepare_data.prepare(name, directory, path)
+    return pandas.read_parquet(directory / f"{name}.parquet").to_dict("records")
+
+
+def golds(rows):
+    return [row["reward_model"]["ground_truth"] for row in rows]
+
+
+def printed_count(text, what):
+    """The number at the end of the line that starts so."""
+    line = next(line for line in text.splitlines() if line.strip().startswith(what))
+    return int(line.strip()[len(what) :].split()[0].replace(",", ""))
+
+
+def maxwell_jia(*answers):
+    """Maxwell-Jia/AIME_2024."""
+    return [
+        {"ID": f"2024-I-{i}", "Problem": f"Find m+n, case {i}.", "Solution": "By symmetry.", "Answer": answer}
+        for i, answer in enumerate(answers)
+    ]
+
+
+def math_ai(*answers):
+    """math-ai/aime25."""
+    return [{"problem": f"Find the area, case {i}.", "answer": a, "id": str(i)} for i, a in enumerate(answers)]
+
+
+def skywork(difficulties, ground_truths=None, prompt="Find x, case {}."):
+    """Skywork/Skywork-OR1-RL-Data, split math; a difficulty is (7B, 32B)."""
+    ground_truths = ground_truths or ['["\\\\frac{1}{2}"]'] * len(difficulties)
+    return [
+        {
+            "data_source": "train-math-deepscaler",
+            "prompt": [{"content": prompt.format(i), "role": "user"}],
+            "ability": "math",
+            "reward_model": {"ground_truth": ground_truth, "style": "rule"},
+            "extra_info": {"index": 100 + i, "model_difficulty": {MODEL_7B: easy, MODEL_32B: hard}},
+        }
+        for i, ((easy, hard), ground_truth) in enumerate(zip(difficulties, ground_truths, strict=True))
+    ]
+
+
+def test_the_docstrings_examples():
+    assert doctest.testmod(prepare_data).failed == 0
+
+
+def test_aime24_is_verls_schema_with_one_instruction(tmp_path, capsys):
+    path = source_file(tmp_path / "aime_2024_problems.parquet", maxwell_jia(204, 113))
+    rows = prepare("aime24", path, tmp_path / "out")
+    assert rows[0]["data_source"] == "aime24" and rows[0]["ability"] == "math"
+    assert list(rows[0]["prompt"]) == [{"role": "user", "content": f"Find m+n, case 0.\n\n{prepare_data.INSTRUCTION}"}]
+    assert rows[0]["reward_model"] == {"style": "rule", "ground_truth": "204"}
+    assert rows[1]["extra_info"] == {"index": 1, "split": "test", "id": "2024-I-1"}
+    assert "WARNING: the whole has 30" in capsys.readouterr().out
+
+
+def test_leading_zeros_and_degree_signs_are_made_plain_and_counted(tmp_path, capsys):
+    path = source_file(tmp_path / "test.jsonl", math_ai("025", "336^\\circ", "007", "70", "0", "12^{\\circ}"))
+    assert golds(prepare("aime25", path, tmp_path / "out")) == ["25", "336", "7", "70", "0", "12"]
+    text = capsys.readouterr().out
+    assert printed_count(text, "answers with leading zeros, made plain") == 2
+    assert printed_count(text, "answers with a degree sign, made plain") == 2
+
+
+@pytest.mark.parametrize("answer", ["1000", "x", "-3", "2.5"])
+def test_an_aime_answer_that_is_none_is_an_error(answer, tmp_path):
+    path = source_file(tmp_path / "test.jsonl", math_ai("1", answer))
+    with pytest.raises(prepare_data.DataError, match="integer from 0 to 999, got"):
+        prepare("aime25", path, tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_copy_that_repeats_each_problem_32_times_is_one_row_a_problem(tmp_path, capsys):
+    """verl's schema, as BytedTsinghua-SIA/AIME-2024: its own instruction in the prompt, the problem beside it."""
+    rows = [
+        {
+            "data_source": "math_dapo",
+            "prompt": [{"content": f"Solve. The last line is Answer: $Answer.\n\nProblem {i}", "role": "user"}],
+            "ability": "MATH",
+            "reward_model": {"ground_truth": str(i), "style": "rule-lighteval/MATH_v2"},
+            "extra_info": {"index": f"id-{i}", "raw_problem": f"Problem {i}"},
+        }
+        for i in range(3)
+    ]
+    made = prepare("aime24", source_file(tmp_path / "aime.parquet", rows * 32), tmp_path / "out")
+    assert golds(made) == ["0", "1", "2"]
+    assert made[2]["prompt"][0]["content"] == f"Problem 2\n\n{prepare_data.INSTRUCTION}"
+    assert printed_count(capsys.readouterr().out, "repeated problems dropped") == 3 * 31
+
+
+def test_a_problem_with_two_answers_is_an_error(tmp_path):
+    rows = maxwell_jia(1, 2)
+    rows[1]["Problem"] = rows[0]["Problem"]
+    with pytest.raises(prepare_data.DataError, match="row 1 repeats a problem with another answer, '2'"):
+        prepare("aime24", source_file(tmp_path / "a.parquet", rows), tmp_path / "out")
+
+
+def test_a_solution_that_is_only_a_box_is_the_answer(tmp_path):
+    """math-ai/aime24 has no answer column."""
+    rows = [{"id": 60, "problem": "Find b.", "solution": "\\boxed{033}", "url": "https://example.org"}]
+    assert golds(prepare("aime24", source_file(tmp_path / "a.parquet", rows), tmp_path / "out")) == ["33"]
+
+
+def test_missing_columns_are_named_with_those_that_are_there(tmp_path):
+    path = source_file(tmp_path / "a.parquet", [{"text": "Find x.", "answer": "1"}])
+    with pytest.raises(
+        prepare_data.DataError, match=r"row 0 needs a problem \(problem, Problem.*columns: text, answer"
+    ):
+        prepare("math500", path, tmp_path / "out")
+    path = source_file(tmp_path / "b.parquet", [{"prompt": "x", "reward_model": {"a": 1}}])
+    with pytest.raises(prepare_data.DataError, match="need data_source, extra_info; their columns: prompt"):
+        prepare("skywork-7b", path, tmp_path / "out")
+
+
+MATH500 = [
+    {
+        "problem": "Convert the point $(0,3)$ to polar coordinates.",
+        "solution": "Then \\boxed{\\left( 3, \\frac{\\pi}{2} \\right)}.",
+        "answer": "\\left( 3, \\frac{\\pi}{2} \\right)",
+        "subject": "Precalculus",
+        "level": 2,
+        "unique_id": "test/precalculus/807.json",
+    },
+    {
+        "problem": "Who? Put it in $\\boxed{}$.",
+        "solution": "\\boxed{\\text{Evelyn}}",
+        "answer": "\\text{Evelyn}",
+        "subject": "Algebra",
+        "level": 1,
+        "unique_id": "test/algebra/1.json",
+    },
+]
+
+
+def test_math500_golds_stay_as_they_are_and_one_instruction_is_enough(tmp_path, capsys):
+    rows = prepare("math500", source_file(tmp_path / "test.jsonl", MATH500), tmp_path / "out")
+    assert golds(rows) == [row["answer"] for row in MATH500]
+    assert rows[0]["prompt"][0]["content"].endswith(prepare_data.INSTRUCTION)
+    assert rows[1]["prompt"][0]["content"] == MATH500[1]["problem"]
+    assert rows[0]["extra_info"]["id"] == "test/precalculus/807.json"
+    assert printed_count(capsys.readouterr().out, "prompts that asked for a box themselves") == 1
+
+
+def test_a_gold_of_a_test_set_that_the_judge_cannot_read_is_an_error(tmp_path):
+    path = source_file(tmp_path / "test.jsonl", [MATH500[0] | {"answer": "\\frac{1}{"}, MATH500[1]])
+    with pytest.raises(prepare_data.DataError, match=r"cannot read 1 of the answers: \\frac\{1\}\{"):
+        prepare("math500", path, tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_skywork_keeps_what_the_model_solved_in_1_to_15_of_16_samples(tmp_path, capsys):
+    difficulties = [(0, 1), (1, 0), (15, 16), (16, 15), (None, 3)]
+    path = source_file(tmp_path / "math.parquet", skywork(difficulties))
+    rows = prepare("skywork-7b", path, tmp_path / "out")
+    assert [row["extra_info"]["index"] for row in rows] == [101, 102]
+    assert [row["extra_info"]["difficulty"] for row in rows] == [1, 15]
+    assert golds(rows) == ['["\\\\frac{1}{2}"]'] * 2
+    assert rows[0]["data_source"] == "train-math-deepscaler"
+    text = capsys.readouterr().out
+    assert printed_count(text, "rows ") == 5 and "WARNING: the whole has 105,055" in text
+    assert printed_count(text, f"rows without a model_difficulty of {MODEL_7B}") == 1
+    assert printed_count(text, f"1 <= model_difficulty[{MODEL_7B}] <= 15") == 2
+    assert "WARNING: about 48,500 are said to be" in text
+
+    rows = prepare("skywork-32b", path, tmp_path / "out")
+    assert [row["extra_info"]["index"] for row in rows] == [100, 103, 104]
+
+
+def test_a_training_row_whose_gold_the_judge_cannot_read_is_left_out_and_listed(tmp_path, capsys):
+    unread = '["\\\\frac{1}{"]'
+    path = source_file(tmp_path / "math.parquet", skywork([(8, 8)] * 3, ['["2"]', unread, '["3", "4"]']))
+    assert golds(prepare("skywork-7b", path, tmp_path / "out")) == ['["2"]', '["3", "4"]']
+    assert json.loads((tmp_path / "out" / "skywork-7b.left_out.json").read_text()) == [unread]
+    assert printed_count(capsys.readouterr().out, "rows whose gold the judge cannot read, left out") == 1
+
+
+@pytest.mark.parametrize("name", ["aime24", "skywork-7b"])
+def test_the_hubs_copy_must_have_the_known_number_of_rows(name, tmp_path, monkeypatch):
+    rows = maxwell_jia(1) if name == "aime24" else skywork([(8, 8)])
+    asked = []
+
+    def hub(*args, **kwargs):
+        asked.append((args, kwargs))
+        return datasets.Dataset.from_list(rows)
+
+    monkeypatch.setattr(prepare_data, "load_dataset", hub)
+    with pytest.raises(prepare_data.DataError, match="has 1 rows, not (30|105,055)"):
+        prepare(name, None, tmp_path / "out")
+    source = prepare_data.SOURCES[name]
+    assert asked == [((source.hub,), {"split": source.split})]
+
+
+def command_line(tmp_path, *arguments):
+    command = [sys.executable, str(RECIPE / "prepare_data.py"), *map(str, arguments)]
+    environment = {**os.environ, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1"}
+    return subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+
+
+def test_from_the_command_line_twice_the_same_bytes_and_overwriting_needs_force(tmp_path):
+    path = source_file(tmp_path / "a.parquet", maxwell_jia(204, 113))
+    arguments = ["aime24", "-o", tmp_path / "out", "--source", path]
+    done = command_line(tmp_path, *arguments)
+    assert done.returncode == 0, done.stderr
+    output = tmp_path / "out" / "aime24.parquet"
+    before = output.read_bytes()
+
+    done = command_line(tmp_path, *arguments)
+    assert done.returncode == 1 and done.stderr.strip() == f"{output} is there already: --force writes it anew"
+    output.write_bytes(b"old")
+    done = command_line(tmp_path, *arguments, "--force")
+    assert done.returncode == 0 and output.read_bytes() == before
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["aime24.parquet"]
+
+
+def test_no_hub_is_a_sentence(tmp_path):
+    done = command_line(tmp_path, "math500", "-o", tmp_path / "out")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "hub cannot be reached for HuggingFaceH4/MATH-500" in done.stderr
+    assert done.stderr.strip().endswith("bring a copy and name it by --source PATH")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_what_was_there_survives_a_write_that_fails(tmp_path):
+    path = tmp_path / "aime24.parquet"
+    path.write_text("old")
+
+    def half(temporary):
+        temporary.write_text("ha")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare_data.write_whole(path, half)
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_source_that_is_not_there_or_of_another_kind_is_a_sentence(tmp_path):
+    with pytest.raises(prepare_data.DataError, match="--source must be a folder or a .parquet"):
+        prepare("aime24", tmp_path / "aime.csv", tmp_path / "out")
