@@ -11,7 +11,7 @@ TINY=${TINY:-${BAPO_HOME:-$HOME/.cache/bapo_verl}/tiny} # made by recipe/tiny.py
 MODEL_PATH=${MODEL_PATH:-$TINY/model}
 TRAIN_FILE=${TRAIN_FILE:-$TINY/train.parquet}
 TEST_FILE=${TEST_FILE:-$TINY/test.parquet}
-STEPS=${STEPS:-20}
+STEPS=${STEPS:-15}
 
 export VERL_PLATFORM=cpu
 export HF_HUB_OFFLINE=1 # everything is local: ask no hub
