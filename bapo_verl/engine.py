@@ -35,12 +35,13 @@ class BapoFSDPEngine(FSDPEngineWithLMHead):
     """verl's FSDP engine; with any loss but "bapo" it does what verl's does."""
 
     def train_batch(self, data: TensorDict, loss_function: Callable) -> dict:
-        """One update. For `mini_batch` the bounds are chosen first, from all of `data` on all ranks."""
+        """One update. Under `mini_batch` the bounds are chosen first, from all of `data` on all ranks."""
         policy_loss = _bapo_config(loss_function)
         if policy_loss is None:
             return super().train_batch(data, loss_function)
-        group = self.get_data_parallel_group()
-        choice = policy_loss.choose(self._sums(data, policy_loss), group) if _whole_batch(policy_loss) else None
+        group, choice = self.get_data_parallel_group(), None
+        if policy_loss.search_scope == "mini_batch":
+            choice = policy_loss.choose(self._sums(data, policy_loss), group)
         policy_loss.update = Update(group, choice)
         try:
             return super().train_batch(data, loss_function)
@@ -71,10 +72,6 @@ def _micro_batch_sums(model_output: dict, data: TensorDict, policy_loss: BapoPol
     return policy_loss.sums(
         log_prob, data["old_log_probs"], data["advantages"], data["response_mask"], data.get("rollout_is_weights")
     )
-
-
-def _whole_batch(policy_loss: BapoPolicyLossConfig) -> bool:
-    return policy_loss.search_scope == "mini_batch"
 
 
 def _bapo_config(loss_function: Callable) -> BapoPolicyLossConfig | None:

@@ -153,6 +153,11 @@ class BapoPolicyLossConfig(PolicyLossConfig):
         if start < maximum and (maximum - start) / step > MAX_STEPS:
             raise ValueError(f"{KEY}.{bound}_step must leave at most {MAX_STEPS} steps, got {step}")
 
+    @property
+    def bounds_move(self) -> bool:
+        """Whether there is anything to choose: with start = max for both bounds there is not."""
+        return self.c_low_start < self.c_low_max or self.c_high_start < self.c_high_max
+
     def path(self, device: torch.device | str) -> SearchPath:
         """The points of the search, on the device of the tokens."""
         low = (self.c_low_start, self.c_low_max, self.c_low_step)
@@ -217,7 +222,7 @@ def compute_policy_loss_bapo(
         micro-batch, and METRICS, which under `mini_batch` are the same for the whole update.
 
     Raises:
-        RuntimeError: under `mini_batch`, when the engine has not searched the optimizer batch.
+        RuntimeError: under `mini_batch`, when the engine has not searched the optimizer batch for bounds that move.
     """
     policy_loss, mask = config.policy_loss, response_mask.bool()
     old_log_prob, log_prob, advantages = (torch.where(mask, x, 0.0) for x in (old_log_prob, log_prob, advantages))
@@ -226,7 +231,7 @@ def compute_policy_loss_bapo(
 
     choice = policy_loss.update.choice if policy_loss.update else None
     if choice is None:
-        if policy_loss.search_scope == "mini_batch":
+        if policy_loss.search_scope == "mini_batch" and policy_loss.bounds_move:
             raise RuntimeError(
                 f"{KEY}.search_scope=mini_batch: the bounds of this update were never chosen, because the actor's "
                 "engine is not bapo_verl.engine.BapoFSDPEngine; is an engine of another package registered for it?"

@@ -52,9 +52,7 @@ bapo = get_policy_loss_fn("bapo")
 @pytest.mark.parametrize("bounds", [(0.8, 1.2), (0.6, 3.0), (0.9, 1.28)])
 def test_fixed_bounds_equal_verls_vanilla_loss_and_gradient_to_the_bit(bounds, weighted, agg_mode):
     low, high = bounds
-    fixed = BapoPolicyLossConfig(
-        c_low_start=low, c_low_max=low, c_high_start=high, c_high_max=high, search_scope="micro_batch"
-    )
+    fixed = BapoPolicyLossConfig(c_low_start=low, c_low_max=low, c_high_start=high, c_high_max=high)
     data = batch()
     kwargs = dict(loss_agg_mode=agg_mode, rollout_is_weights=torch.rand(8, 16) if weighted else None)
     vanilla = actor(clip_ratio_low=1 - low, clip_ratio_high=high - 1, clip_ratio_c=3.5)
