@@ -25,10 +25,10 @@ pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(2 * TIME_LIMIT)]
 
 @pytest.fixture(scope="module", params=["untied", "tied"])
 def tiny(request, tmp_path_factory):
-    """The demo's model and data, hardly warmed up, with embeddings of their own and with tied ones."""
+    """The demo's model and data, barely warmed up, with embeddings of their own and with tied ones."""
     path = tmp_path_factory.mktemp("tiny") / request.param
     options = ["--tied"] if request.param == "tied" else []
-    command = [sys.executable, str(ROOT / "recipe" / "tiny.py"), "-o", str(path), "--steps", "60", *options]
+    command = [sys.executable, str(ROOT / "recipe" / "tiny.py"), "-o", str(path), "--steps", "200", *options]
     subprocess.run(command, check=True, timeout=TIME_LIMIT)
     return path
 
@@ -73,8 +73,11 @@ def test_the_pipeline_trains_with_bapo(tiny, tmp_path):
     assert all(step["training/rollout_actor_probs_pearson_corr"] > 0.99 for step in steps)
     # Several updates on one batch: the policy leaves it.
     assert all(abs(step["actor/ppo_kl"]) > 1e-4 for step in steps)
+    # The weights move, so that a rollout that kept the old ones would be seen.
+    assert all(step["actor/grad_norm"] > 0 for step in steps)
+    # A share of nothing is left out (no right answer in a batch), but not at every step.
+    assert METRICS.keys() <= set().union(*steps)
     for step in steps:
-        assert METRICS.keys() - step.keys() <= {"actor/bapo/rho", "actor/bapo/rho_start", "actor/bapo/target_met"}
         assert 0.6 <= step["actor/bapo/c_low"] <= 0.9 and 1.2 <= step["actor/bapo/c_high"] <= 3.0
     assert any(step["actor/bapo/steps"] > 0 for step in steps)
 
