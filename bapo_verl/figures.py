@@ -18,6 +18,7 @@ import matplotlib
 matplotlib.use("Agg")  # a figure is a file, also where there is no screen
 
 import matplotlib.pyplot as plt
+from matplotlib.ticker import MaxNLocator
 
 # Title and the metrics drawn in it, each with the word its curve carries.
 PANELS = [
@@ -64,6 +65,7 @@ def draw(runs: dict[str, list[tuple[int, dict]]], output: Path) -> Path:
         panel.set_title(title, fontsize=10)
         panel.grid(alpha=0.25, linewidth=0.5)
         panel.spines[["top", "right"]].set_visible(False)
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         for color, (name, run) in enumerate(runs.items()):
             for style, (metric, word) in zip(STYLES, metrics.items(), strict=False):
                 steps, values = series(run, metric)
