@@ -17,9 +17,7 @@ reward/math_reward.py; where a prompt ends in `<think>`, an answer that never cl
 
 import argparse
 import hashlib
-import importlib.util
 import json
-import os
 import re
 import shutil
 import signal
@@ -31,11 +29,11 @@ from pathlib import Path
 
 import pyarrow.parquet
 from demo import Run
+from prepare_data import REWARD, load_reward, write_whole
 from scores import Sample, as_markdown, as_text, published, quoted_table, reason_table, score_table, statistics
 from tqdm import tqdm
 
 RECIPE = Path(__file__).resolve().parent
-REWARD = RECIPE.parent / "reward" / "math_reward.py"
 SETTINGS = {  # what decides the answers, by verl's key; the hardware does not
     "model": "actor_rollout_ref.model.path",
     "samples": "actor_rollout_ref.rollout.val_kwargs.n",
@@ -176,14 +174,6 @@ def read_generations(directory: Path) -> list[dict]:
     return rows
 
 
-def load_reward():
-    """reward/math_reward.py, by path as verl loads it."""
-    spec = importlib.util.spec_from_file_location("math_reward", REWARD)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def judge(row: dict, reward) -> Sample:
     """The verdict on one line of the dump. A prompt that ends in `<think>` leaves its closing to the answer."""
     thinking = row["input"].rstrip().endswith("<think>")
@@ -238,13 +228,6 @@ def report(results: dict[str, dict], reasons: tuple[str, ...], draw) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def write_whole(path: Path, text: str) -> None:
-    """A reader sees the old file or the new one."""
-    temporary = path.with_name(f".{path.name}-{os.getpid()}")
-    temporary.write_text(text)
-    os.replace(temporary, path)
-
-
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
@@ -272,8 +255,8 @@ def evaluate(output: Path, data: list[Path], overrides: list[str]) -> None:
     reward = load_reward()
     results = {directory.name: score(directory, reward) for directory in finished}
     reasons = tuple(dict.fromkeys(reason for result in results.values() for reason in result["reasons"]))
-    write_whole(output / "results.json", json.dumps(results, indent=2) + "\n")
-    write_whole(output / "results.md", report(results, reasons, as_markdown))
+    write_whole(output / "results.json", lambda path: path.write_text(json.dumps(results, indent=2) + "\n"))
+    write_whole(output / "results.md", lambda path: path.write_text(report(results, reasons, as_markdown)))
     print("\n" + report(results, reasons, as_text))
     print(f"also in {output}/results.md and results.json")
 
