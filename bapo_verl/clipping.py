@@ -19,6 +19,8 @@ from torch import Tensor
 
 # A step of 1e-9 of a step is rounding, not a step: (0.9 - 0.6) / 0.02 is 14.999999999999998 in floats.
 _ROUNDING = 1e-9
+# verl's: the log-ratio is clamped to [-20, 20].
+LOG_RATIO_LIMIT = 20.0
 # Below every ratio: the smallest is exp(-20), about 2e-9.
 _NO_RATIO = 1e-12
 
@@ -86,11 +88,16 @@ def probability_ratio(log_prob: Tensor, old_log_prob: Tensor) -> Tensor:
 
     The log-ratio is clamped to [-20, 20] as in every loss of verl, so that search and loss see the same r_t.
     """
-    return (log_prob - old_log_prob).clamp(-20.0, 20.0).exp()
+    return (log_prob - old_log_prob).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp()
 
 
 def contribution_sums(
-    ratio: Tensor, advantages: Tensor, mask: Tensor, path: SearchPath, weight: Tensor | None = None
+    ratio: Tensor,
+    advantages: Tensor,
+    mask: Tensor,
+    path: SearchPath,
+    weight: Tensor | None = None,
+    more: tuple[Tensor, ...] = (),
 ) -> Tensor:
     """Sums over tokens from which rho follows for every point of the path (Eq. 8).
 
@@ -104,10 +111,11 @@ def contribution_sums(
         mask: 1 for response tokens, 0 for padding, [*]. What stands in the padding never matters.
         path: whose candidates are the edges of the buckets.
         weight: w_t >= 0, [*]; None for 1. Eq. 8 has pi_rollout(y_t) here: see `token_weight`.
+        more: further numbers of each token to add up, [*] each, 0 in the padding.
 
     Returns:
-        float64 [3, L + H + 3]: sum of w_t r_t |A_t|, sum of w_t |A_t| and number of tokens in each bucket. Additive:
-        the sums of a batch are the sum of the sums of any split of it.
+        float64 [3 + len(more), L + H + 3]: sum of w_t r_t |A_t|, sum of w_t |A_t|, number of tokens and sums of `more`
+        in each bucket. Additive: the sums of a batch are the sum of the sums of any split of it.
     """
     mask = mask.bool()
     ratio = torch.where(mask, ratio, 1.0).double()
@@ -116,9 +124,10 @@ def contribution_sums(
     if weight is not None:
         amount = amount * torch.where(mask, weight, 0.0).double()
     bucket = torch.bucketize(ratio * advantages.sign(), path.edges, right=True).flatten()
-    sums = ratio.new_zeros(3, len(path.edges) + 1)
-    for row, column in zip(sums, (ratio * amount, amount, mask.double()), strict=True):
-        row.scatter_add_(0, bucket, column.flatten())
+    columns = (ratio * amount, amount, mask, *more)
+    sums = ratio.new_zeros(len(columns), len(path.edges) + 1)
+    for row, column in zip(sums, columns, strict=True):
+        row.scatter_add_(0, bucket, column.double().flatten())
     return sums
 
 
@@ -154,7 +163,7 @@ def positive_share(sums: Tensor, path: SearchPath, contribution: str) -> Tensor:
     >>> positive_share(sums, path, "value")  # raising c_low lowers it
     tensor([0.4286, 0.4138, 0.4000, 0.3871], dtype=torch.float64)
     """
-    sides = _sides(sums, path)
+    sides = split_sides(sums, path)
     if contribution == "value":
         p = sides.positive_free[0] + path.c_high * sides.positive_clipped[1]
         n = sides.negative_free[0] + path.c_low * sides.negative_clipped[1]
@@ -189,7 +198,7 @@ def choose_bounds(sums: Tensor, path: SearchPath, target: float, contribution: s
     rho = positive_share(sums, path, contribution)
     met = rho >= target
     first = torch.where(met.any(), met.int().argmax(), len(rho) - 1)
-    sides = _sides(sums, path)
+    sides = split_sides(sums, path)
     positive = (sides.positive_free + sides.positive_clipped)[:, 0]
     negative = (sides.negative_free + sides.negative_clipped)[:, 0]
     nothing = positive[1] + negative[1] == 0
@@ -208,8 +217,8 @@ def choose_bounds(sums: Tensor, path: SearchPath, target: float, contribution: s
     )
 
 
-class _Sides(NamedTuple):
-    """The three sums over the tokens that each candidate leaves alone, and over those it clips: [3, H] and [3, L]."""
+class Sides(NamedTuple):
+    """Sums over the tokens that each candidate leaves alone, and over those it clips: [rows, H] and [rows, L]."""
 
     positive_free: Tensor
     positive_clipped: Tensor
@@ -217,11 +226,12 @@ class _Sides(NamedTuple):
     negative_clipped: Tensor
 
 
-def _sides(sums: Tensor, path: SearchPath) -> _Sides:
+def split_sides(sums: Tensor, path: SearchPath) -> Sides:
+    """Read `contribution_sums` along the candidates of both bounds."""
     # Cumulated from both ends: total - cumsum would leave rounding where there is no token.
     rows_negative = len(path.c_low) + 1
     negative, positive = sums[:, :rows_negative].flip(1), sums[:, rows_negative + 1 :]
-    return _Sides(_up_to(positive), _after(positive), _after(negative), _up_to(negative))
+    return Sides(_up_to(positive), _after(positive), _after(negative), _up_to(negative))
 
 
 def _up_to(buckets: Tensor) -> Tensor:

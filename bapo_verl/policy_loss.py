@@ -11,7 +11,7 @@ those bounds: dual clip (`clip_ratio_c`), importance weights, aggregation and ve
 import functools
 import math
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -20,7 +20,6 @@ from verl.trainer.ppo.core_algos import compute_policy_loss_vanilla, register_po
 from verl.workers.config import ActorConfig, PolicyLossConfig
 
 from bapo_verl.clipping import (
-    Choice,
     SearchPath,
     candidates,
     choose_bounds,
@@ -29,6 +28,7 @@ from bapo_verl.clipping import (
     search_path,
     token_weight,
 )
+from bapo_verl.diagnosis import BINS, ROWS, diagnose, ratio_histogram, token_rows
 
 KEY = "actor_rollout_ref.actor.policy_loss"
 
@@ -57,7 +57,32 @@ METRICS = {
     "or more numerous",
     "actor/bapo/positive_clipped": "share of tokens with A > 0 that c_high clips, whose gradient is lost",
     "actor/bapo/negative_clipped": "share of tokens with A < 0 that c_low clips, whose gradient is lost",
+    "actor/bapo/negative_tokens": "share of response tokens with A < 0; with positive_tokens the rest has A = 0 and "
+    "teaches nothing",
+    "actor/bapo/positive_length": "mean tokens of an answer with A > 0",
+    "actor/bapo/negative_length": "mean tokens of an answer with A < 0; if larger, failures weigh more than they are",
+    "actor/bapo/ratio_p01": "1% of the tokens have an r below; r to half a percent; far below 1: stale data, or "
+    "rollout and actor disagree",
+    "actor/bapo/ratio_p50": "median of r; not 1: rollout and actor disagree about every token",
+    "actor/bapo/ratio_p99": "1% of the tokens have an r above; beyond c_high the clip acts on more than 1% of them",
+    "actor/bapo/ratio_max": "largest r; constant at e^20: a broken weight sync",
+    "actor/bapo/log_prob": "mean of log pi_theta over tokens drawn from pi_theta: minus their entropy",
+    "actor/bapo/clipped_log_prob": "the same over the tokens that the clip drops; far below log_prob: it drops the "
+    "improbable ones (Fig. 5)",
+    "actor/bapo/entropy_change": "Entropy-Clip Rule (Eq. 6) for a step of size 1, -Cov[log pi, A X] at the chosen "
+    "bounds; below 0: this update lowers entropy",
+    "actor/bapo/rollout_anchor": "1: r = pi_theta / pi_rollout (bypass_mode); 0: r = pi_theta / pi_old, verl's default",
+    "actor/bapo/pass_saved": "1 where the pass before the update was not needed, as the trainer computed old_log_probs "
+    "with these very weights; not logged under micro_batch, which makes no pass",
 }
+
+
+class Bounds(NamedTuple):
+    """The bounds in force and what is logged about them, in floats that are the same on every rank."""
+
+    c_low: float
+    c_high: float
+    metrics: dict[str, float]
 
 
 @dataclass
@@ -65,11 +90,11 @@ class Update:
     """What the engine knows of the update in progress and the loss does not: verl hands the loss one micro-batch.
 
     group: the data-parallel process group, over which sums are added.
-    choice: the bounds for the whole update (`mini_batch`), or None where each forward searches (`micro_batch`).
+    bounds: those of the whole update (`mini_batch`), or None where each forward searches (`micro_batch`).
     """
 
     group: dist.ProcessGroup | None
-    choice: Choice | None
+    bounds: Bounds | None
 
 
 @dataclass
@@ -87,6 +112,10 @@ class BapoPolicyLossConfig(PolicyLossConfig):
             over all ranks).
         strategy: not to be set: the YAML copies `actor_rollout_ref.actor.strategy` here, so that an engine that
             BAPO does not know is refused before Ray starts.
+        rollout_anchor: not to be set: the YAML copies `algorithm.rollout_correction.bypass_mode` here. Whether
+            `old_log_probs`, the denominator of r, are the rollout's own or the trainer's.
+        trainer_mode: not to be set: the YAML copies `trainer.v1.trainer_mode` here. `separate_async` swaps weights
+            unseen by the engine, which must then not rely on having seen them.
 
     Raises:
         ValueError: naming the key, the rule and the value.
@@ -107,6 +136,8 @@ class BapoPolicyLossConfig(PolicyLossConfig):
     search_order: str = "high_first"
     search_scope: str = "mini_batch"
     strategy: str = "fsdp"
+    rollout_anchor: bool = False
+    trainer_mode: str = "sync"
     # Set by the engine around an update, as verl sets ActorConfig.global_batch_info.
     update: Update | None = field(default=None, init=False, repr=False)
 
@@ -127,6 +158,12 @@ class BapoPolicyLossConfig(PolicyLossConfig):
                 f"got {self.strategy!r}: BAPO has no engine for it that could search over the whole optimizer batch. "
                 "Either train with model_engine=dp actor_rollout_ref.actor.strategy=fsdp2, or leave +algorithm=bapo "
                 "away and fix the bounds by actor_rollout_ref.actor.clip_ratio_low and clip_ratio_high"
+            )
+        if self.loss_mode == "bypass_mode":
+            raise ValueError(
+                f"{KEY}.loss_mode must be bapo with {KEY}._target_=bapo_verl.policy_loss.BapoPolicyLossConfig, got "
+                "'bypass_mode': verl's bypass loss would replace BAPO's. What anchors r at pi_rollout is "
+                "algorithm.rollout_correction.bypass_mode=True alone"
             )
         # Importing the engine registers it with verl. Here, so that whoever has this config has the engine.
         import bapo_verl.engine  # noqa: F401
@@ -165,33 +202,42 @@ class BapoPolicyLossConfig(PolicyLossConfig):
         return _path(low, high, self.search_order, device)
 
     def sums(self, log_prob: Tensor, old_log_prob: Tensor, advantages: Tensor, mask: Tensor, is_weights) -> Tensor:
-        """`contribution_sums` of one forward; all arguments [B, T] (`is_weights`: `rollout_is_weights` or None)."""
-        ratio = probability_ratio(log_prob.detach(), old_log_prob)
-        weight = token_weight(old_log_prob, mask, self.token_weight, is_weights)
-        return contribution_sums(ratio, advantages, mask, self.path(log_prob.device), weight)
+        """What one forward adds to the search and to the diagnosis, in one tensor that only need be added up.
 
-    def choose(self, sums: Tensor, group: dist.ProcessGroup | None) -> Choice:
+        All arguments [B, T] (`is_weights`: `rollout_is_weights` or None). Returns float64
+        [(3 + ROWS) (L + H + 3) + BINS]: `contribution_sums` with `token_rows`, and `ratio_histogram`.
+        """
+        log_prob = log_prob.detach()
+        ratio = probability_ratio(log_prob, old_log_prob)
+        weight = token_weight(old_log_prob, mask, self.token_weight, is_weights)
+        rows = token_rows(log_prob, ratio, advantages, mask, is_weights)
+        sums = contribution_sums(ratio, advantages, mask, self.path(log_prob.device), weight, rows)
+        return torch.cat([sums.flatten(), ratio_histogram(log_prob, old_log_prob, mask)])
+
+    def choose(self, sums: Tensor, group: dist.ProcessGroup | None) -> Bounds:
         """Add the sums over the data-parallel ranks and search: the one collective and the one host sync.
 
         Every rank of `group` (None: every rank there is) must call this equally often.
 
         Returns:
-            `Choice` of floats, the same on every rank; nan where undefined.
+            `Bounds`, the same on every rank.
         """
         if dist.is_initialized():
             dist.all_reduce(sums, group=group)
-        choice = choose_bounds(sums, self.path(sums.device), self.target_contribution, self.contribution)
-        return Choice(*torch.stack(choice).tolist())
+        path = self.path(sums.device)
+        sums, histogram = sums[:-BINS].view(3 + ROWS, -1), sums[-BINS:]
+        choice = choose_bounds(sums, path, self.target_contribution, self.contribution)
+        found = choice._asdict() | diagnose(sums, histogram, path, choice)._asdict()
+        values = dict(zip(found, torch.stack([*found.values()]).tolist(), strict=True))
+        values["rollout_anchor"] = float(self.rollout_anchor)
+        # nan: a share of nothing, left out.
+        metrics = {f"actor/bapo/{name}": value for name, value in values.items() if not math.isnan(value)}
+        return Bounds(values["c_low"], values["c_high"], metrics)
 
 
 @functools.cache  # copying the candidates to a GPU once, not in every forward
 def _path(low: tuple, high: tuple, order: str, device: torch.device | str) -> SearchPath:
     return search_path(candidates(*low), candidates(*high), order, device)
-
-
-def bapo_metrics(choice: Choice) -> dict[str, float]:
-    """The rows of METRICS that are defined."""
-    return {f"actor/bapo/{name}": value for name, value in choice._asdict().items() if not math.isnan(value)}
 
 
 @register_policy_loss("bapo")
@@ -229,15 +275,15 @@ def compute_policy_loss_bapo(
     if rollout_is_weights is not None:
         rollout_is_weights = torch.where(mask, rollout_is_weights, 0.0)
 
-    choice = policy_loss.update.choice if policy_loss.update else None
-    if choice is None:
+    bounds = policy_loss.update.bounds if policy_loss.update else None
+    if bounds is None:
         if policy_loss.search_scope == "mini_batch" and policy_loss.bounds_move:
             raise RuntimeError(
                 f"{KEY}.search_scope=mini_batch: the bounds of this update were never chosen, because the actor's "
                 "engine is not bapo_verl.engine.BapoFSDPEngine; is an engine of another package registered for it?"
             )
         sums = policy_loss.sums(log_prob, old_log_prob, advantages, mask, rollout_is_weights)
-        choice = policy_loss.choose(sums, policy_loss.update.group if policy_loss.update else None)
+        bounds = policy_loss.choose(sums, policy_loss.update.group if policy_loss.update else None)
 
     loss, metrics = compute_policy_loss_vanilla(
         old_log_prob,
@@ -245,7 +291,7 @@ def compute_policy_loss_bapo(
         advantages,
         response_mask,
         loss_agg_mode,
-        replace(config, clip_ratio_low=1 - choice.c_low, clip_ratio_high=choice.c_high - 1),
+        replace(config, clip_ratio_low=1 - bounds.c_low, clip_ratio_high=bounds.c_high - 1),
         rollout_is_weights,
     )
-    return loss, metrics | bapo_metrics(choice)
+    return loss, metrics | bounds.metrics

@@ -1,6 +1,7 @@
 """What BAPO costs: ratios, measured side by side in one run, as medians over repeats.
 
-python examples/benchmark.py              the search, and the loss with its search, on one core (a minute)
+python examples/benchmark.py              the search, the loss with its search and the diagnosis on one core, and what
+                                          the saved pass saves on verl's engine with a tiny model (three minutes)
 python examples/benchmark.py --pipeline   also `update_actor` in the real pipeline, with BAPO and with verl's vanilla
                                           loss (needs the demo's model: run examples/demo.sh first; six minutes)
 """
@@ -14,16 +15,25 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 os.environ["VERL_PLATFORM"] = "cpu"
 
 import torch
+from tensordict import TensorDict
 from tqdm import tqdm
+from transformers import Qwen2Config, Qwen2ForCausalLM
 from verl.trainer.ppo.core_algos import get_policy_loss_fn
-from verl.workers.config import FSDPActorConfig
+from verl.utils import tensordict_utils as tu
+from verl.utils.distributed import initialize_global_process_group_ray
+from verl.workers.config import FSDPActorConfig, FSDPEngineConfig, FSDPOptimizerConfig, HFModelConfig
+from verl.workers.engine import EngineRegistry
+from verl.workers.utils.losses import ppo_loss
+from verl.workers.utils.padding import no_padding_2_padding, response_to_nested
 
-from bapo_verl.clipping import contribution_sums, probability_ratio
+from bapo_verl.clipping import choose_bounds, contribution_sums, probability_ratio
+from bapo_verl.diagnosis import ratio_histogram, token_rows
 from bapo_verl.policy_loss import BapoPolicyLossConfig
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -76,15 +86,15 @@ def medians(**functions) -> dict[str, float]:
 
 def benchmark_search() -> None:
     data, target = batch(), 0.99  # out of reach, so that the loop visits all 52 points
-    config = BapoPolicyLossConfig(target_contribution=target)
-    path, mask = config.path("cpu"), data["response_mask"]
+    path, mask = BapoPolicyLossConfig().path("cpu"), data["response_mask"]
     ratio = probability_ratio(data["log_prob"], data["old_log_prob"])
 
     def literal():
         return literal_search(ratio, data["advantages"], mask, path, target)
 
     def sums():
-        return config.choose(contribution_sums(ratio, data["advantages"], mask, path), None)[:2]
+        choice = choose_bounds(contribution_sums(ratio, data["advantages"], mask, path), path, target, "value")
+        return tuple(torch.stack(choice[:2]).tolist())
 
     assert literal() == sums()
     t = medians(literal=literal, sums=sums)
@@ -113,6 +123,105 @@ def benchmark_loss() -> None:
         f"loss with search, forward and backward, same tokens: vanilla {t['vanilla']:.1f} ms, bapo "
         f"{t['bapo']:.1f} ms: {t['bapo'] / t['vanilla']:.2f} times vanilla"
     )
+
+
+def benchmark_diagnosis() -> None:
+    data = batch()
+    log_prob, old, advantages, mask = (data[k] for k in ("log_prob", "old_log_prob", "advantages", "response_mask"))
+    path, ratio = BapoPolicyLossConfig().path("cpu"), probability_ratio(log_prob, old)
+
+    def bounds_alone():
+        contribution_sums(ratio, advantages, mask, path)
+
+    def with_diagnosis():
+        rows = token_rows(log_prob, ratio, advantages, mask, None)
+        contribution_sums(ratio, advantages, mask, path, None, rows)
+        ratio_histogram(log_prob, old, mask)
+
+    t = medians(bounds=bounds_alone, diagnosis=with_diagnosis)
+    print(
+        f"sums for the bounds {t['bounds']:.1f} ms, with those of the diagnosis {t['diagnosis']:.1f} ms: "
+        f"{t['diagnosis'] - t['bounds']:.1f} ms more for each {SHAPE[0] * SHAPE[1]} tokens"
+    )
+
+
+ANSWERS, PROMPT, ANSWER, VOCABULARY = 128, 16, 32, 256
+
+
+def rollout_batch() -> TensorDict:
+    """Answers of one length, half of them right, for verl's engine."""
+    g = torch.Generator().manual_seed(0)
+    ids = torch.randint(VOCABULARY, (ANSWERS, PROMPT + ANSWER), generator=g)
+    mask = torch.ones(ANSWERS, ANSWER, dtype=torch.long)
+    advantages = torch.where(torch.arange(ANSWERS) % 2 == 0, 1.0, -1.0)[:, None].expand(ANSWERS, ANSWER)
+    position_ids = torch.arange(PROMPT + ANSWER).expand_as(ids)
+    columns = dict(input_ids=ids, prompts=ids[:, :PROMPT], responses=ids[:, PROMPT:], position_ids=position_ids)
+    columns |= dict(response_mask=mask, loss_mask=mask, advantages=advantages)
+    nested = {k: torch.nested.as_nested_tensor([*v.contiguous()], layout=torch.jagged) for k, v in columns.items()}
+    data = TensorDict(nested, batch_size=[ANSWERS])
+    flags = dict(use_remove_padding=True, use_dynamic_bsz=True, max_token_len_per_gpu=512, global_batch_size=ANSWERS)
+    tu.assign_non_tensor(data, temperature=1.0, calculate_entropy=False, **flags)
+    return data
+
+
+def tiny_engine(directory: str):
+    """verl's FSDP2 engine over gloo, one rank, with an untrained Qwen2 of the demo's size."""
+    os.environ.update(RANK="0", WORLD_SIZE="1", DIST_INIT_METHOD=f"file://{directory}/init")
+    initialize_global_process_group_ray()
+    shape = dict(hidden_size=128, intermediate_size=384, num_hidden_layers=4, num_attention_heads=4)
+    model = Qwen2ForCausalLM(Qwen2Config(vocab_size=VOCABULARY, num_key_value_heads=2, **shape))
+    model.save_pretrained(f"{directory}/model")
+    settings = dict(load_tokenizer=False, use_remove_padding=True, enable_gradient_checkpointing=False)
+    settings["override_config"] = {"attn_implementation": "sdpa"}
+    precision = dict.fromkeys(["param_dtype", "reduce_dtype", "buffer_dtype"], "fp32")
+    engine = EngineRegistry.new(
+        "language_model",
+        "fsdp2",
+        HFModelConfig(path=f"{directory}/model", **settings),
+        FSDPEngineConfig(strategy="fsdp2", mixed_precision=precision, use_torch_compile=False),
+        FSDPOptimizerConfig(lr=1e-6, total_training_steps=1),
+        None,
+    )
+    engine._build_model_optimizer()  # initialize() without a checkpoint manager
+    return engine
+
+
+def benchmark_saved_pass() -> None:
+    """A rollout batch with U updates: old_log_probs, then the updates, with verl's loss and with BAPO's."""
+
+    def losses(**policy_loss):
+        actor = dict(strategy="fsdp2", rollout_n=1, ppo_micro_batch_size_per_gpu=1)
+        return partial(ppo_loss, config=FSDPActorConfig(**actor, policy_loss=BapoPolicyLossConfig(**policy_loss)))
+
+    arms = {
+        "vanilla": losses(loss_mode="vanilla"),
+        "every pass": losses(trainer_mode="separate_async"),
+        "first saved": losses(),
+    }
+    with tempfile.TemporaryDirectory() as directory:
+        engine, data = tiny_engine(directory), rollout_batch()
+
+        def seconds(loss, updates: int) -> float:
+            output = engine.infer_batch(data.copy())["model_output"]
+            log_prob = no_padding_2_padding(output["log_probs"], data)
+            data["old_log_probs"] = response_to_nested(log_prob, data["response_mask"])
+            start = time.process_time()
+            for mini_batch in tu.chunk_tensordict(data, updates):
+                engine.train_batch(mini_batch, loss)
+            return time.process_time() - start
+
+        with engine.train_mode():
+            for updates in (1, 2, 4, 8):
+                times = {name: [] for name in arms}
+                for _ in tqdm(range(5), desc=f"{updates} updates", leave=False):
+                    for name, loss in arms.items():
+                        times[name].append(seconds(loss, updates))
+                t = {name: statistics.median(values) for name, values in times.items()}
+                print(
+                    f"{updates} updates on a rollout batch: {t['every pass'] / t['vanilla']:.2f} times vanilla with "
+                    f"every pass, {t['first saved'] / t['vanilla']:.2f} with the first saved: "
+                    f"{1 - t['first saved'] / t['every pass']:.0%} less"
+                )
 
 
 def update_actor_seconds(*overrides: str) -> float:
@@ -147,5 +256,7 @@ if __name__ == "__main__":
     arguments = parser.parse_args()
     benchmark_search()
     benchmark_loss()
+    benchmark_diagnosis()
+    benchmark_saved_pass()
     if arguments.pipeline:
         benchmark_pipeline()

@@ -3,20 +3,18 @@
     python recipe/demo.py -o DIR -- COMMAND ...
 
 The command's output goes to DIR/train.log and verl's metrics to DIR/metrics.jsonl; the terminal shows one line a step,
-and at the end a summary and DIR/run.png. However it ends (Ctrl-C too), no process of the run is left behind.
+and at the end a summary and DIR/training.png. However it ends (Ctrl-C too), no process of the run is left behind.
 """
 
 import argparse
 import json
-import os
 import signal
 import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
 
-import psutil
+from process import Run
 from tqdm import tqdm
 
 from bapo_verl.figures import draw, read_run
@@ -30,44 +28,6 @@ COLUMNS = {  # what a line of the terminal shows: verl's metric and its format
     "c_high": ("actor/bapo/c_high", ".3f"),
     "seconds": ("timing_s/step", ".1f"),
 }
-GRACE_SECONDS = 20
-
-
-class Run:
-    """The command, and every process that it starts: Ray's daemons and vLLM's engines are among them."""
-
-    def __init__(self, command: list[str], directory: Path):
-        self.log, self.metrics = directory / "train.log", directory / "metrics.jsonl"
-        environment = {**os.environ, "VERL_FILE_LOGGER_PATH": str(self.metrics), "PYTHONUNBUFFERED": "1"}
-        with open(self.log, "wb") as log:
-            # A session of its own: Ctrl-C reaches this process alone, which then ends the others in order.
-            self.process = subprocess.Popen(
-                command, cwd=directory, env=environment, stdout=log, stderr=log, start_new_session=True
-            )
-        self.root = psutil.Process(self.process.pid)
-        self.family: set[psutil.Process] = set()
-
-    def alive(self) -> bool:
-        """Whether the command runs; remembers its descendants, who may outlive it."""
-        if self.process.poll() is not None:
-            return False
-        try:
-            self.family.update(self.root.children(recursive=True))
-        except psutil.NoSuchProcess:
-            pass  # it ended between the two calls
-        return True
-
-    def end(self) -> None:
-        """Interrupt the command, give it time to shut Ray down, and kill who is left."""
-        if self.alive():
-            self.process.send_signal(signal.SIGINT)
-            deadline = time.monotonic() + GRACE_SECONDS
-            while self.alive() and time.monotonic() < deadline:
-                time.sleep(0.2)
-        for survivor in [p for p in (self.root, *self.family) if p.is_running()]:
-            survivor.kill()
-        psutil.wait_procs([*self.family], timeout=GRACE_SECONDS)
-        self.process.wait()
 
 
 def new_steps(path: Path, seen: int) -> list[dict]:
@@ -116,7 +76,7 @@ def summary(run: Run, directory: Path) -> str:
         values = [data[f"actor/bapo/{name}"] for data in trained]
         if values:
             rows.append((name, f"mean {statistics.mean(values):.3f}, from {min(values):.3f} to {max(values):.3f}"))
-    rows += [("picture", draw({"run": history}, directory)), ("metrics", run.metrics), ("log", run.log)]
+    rows += [("picture", draw({"run": history}, directory)[0]), ("metrics", run.metrics), ("log", run.log)]
     return "\n".join(f"{name:<26}{value}" for name, value in rows)
 
 

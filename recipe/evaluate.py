@@ -28,8 +28,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow.parquet
-from demo import Run
 from prepare_data import REWARD, load_reward, write_whole
+from process import Run
 from scores import Sample, as_markdown, as_text, published, quoted_table, reason_table, score_table, statistics
 from tqdm import tqdm
 

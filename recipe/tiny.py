@@ -3,6 +3,9 @@
     python recipe/tiny.py -o DIR            two to four minutes on two cores
     python recipe/tiny.py -o DIR --tied     with tied embeddings
 
+With --slips 0.5 half of the worked solutions have a wrong product and look at it twice: the model learns to be unsure
+at one place, and its failed answers are longer than its right ones, as in the paper's Fig. 6.
+
 DIR then holds `model/` (a Qwen2 of 0.8M parameters with a byte-level tokenizer, in Hugging Face's format),
 `train.parquet` and `test.parquet` (problems `a+b*c` in verl's schema) and `recipe.json` (the options it was made
 with). The warm-up stops where sampling is right about half of the time: something for RL to improve.
@@ -30,13 +33,14 @@ from torch.nn.utils.rnn import pad_sequence
 from tqdm import trange
 from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-PROMPT = "{a}+{b}*{c}=? Put the answer in \\boxed{{}}."
+PROMPT = "{a}+{b}*{c}=?"
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 MAX_RESPONSE_TOKENS = 48
 TEST_SIZE = 128
+SLIPS = (-2, -1, 1, 2)  # how far off a wrong product is
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
@@ -86,9 +90,11 @@ def make_problems(seed: int) -> list[tuple[int, int, int]]:
     return problems
 
 
-def solution(a: int, b: int, c: int) -> str:
-    """What the warm-up teaches: the product, the sum, the box."""
-    return f"{b}*{c}={b * c}, {a}+{b * c}={a + b * c}. \\boxed{{{a + b * c}}}"
+def solution(a: int, b: int, c: int, slip: int = 0) -> str:
+    """What the warm-up teaches: the product, the sum, the box; with a slip, the wrong product twice."""
+    product = b * c + slip
+    again = f"{b}*{c}={product}, " if slip else ""
+    return f"{b}*{c}={product}, {again}{a}+{product}={a + product}. \\boxed{{{a + product}}}"
 
 
 def chat(problem: tuple[int, int, int]) -> list[dict]:
@@ -117,12 +123,14 @@ def encode_prompt(tokenizer: PreTrainedTokenizerFast, problem: tuple[int, int, i
     return tokenizer.encode(text, add_special_tokens=False)
 
 
-def collate(tokenizer: PreTrainedTokenizerFast, problems: list[tuple[int, int, int]]) -> dict[str, torch.Tensor]:
+def collate(
+    tokenizer: PreTrainedTokenizerFast, problems: list[tuple[int, int, int]], slips: list[int]
+) -> dict[str, torch.Tensor]:
     """Prompts with worked solutions, padded to the right; only the solution and its end count in the loss."""
     ids, labels = [], []
-    for problem in problems:
+    for problem, slip in zip(problems, slips, strict=True):
         prompt = encode_prompt(tokenizer, problem)
-        response = tokenizer.encode(solution(*problem), add_special_tokens=False) + [tokenizer.eos_token_id]
+        response = tokenizer.encode(solution(*problem, slip), add_special_tokens=False) + [tokenizer.eos_token_id]
         ids.append(torch.tensor(prompt + response))
         labels.append(torch.tensor([-100] * len(prompt) + response))
     return {
@@ -133,7 +141,13 @@ def collate(tokenizer: PreTrainedTokenizerFast, problems: list[tuple[int, int, i
 
 
 def warm_up(
-    model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, problems: list, steps: int, seed: int, batch_size=64
+    model: Qwen2ForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    problems: list,
+    steps: int,
+    slips: float,
+    seed: int,
+    batch_size: int = 64,
 ) -> None:
     """Supervised steps on worked solutions, with a learning rate that rises and falls once."""
     optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.95), weight_decay=0.0)
@@ -142,7 +156,8 @@ def warm_up(
     model.train()
     with trange(steps, desc="warm-up", unit="step") as bar:
         for _ in bar:
-            loss = model(**collate(tokenizer, rng.sample(problems, batch_size))).loss
+            slip = [rng.choice(SLIPS) if rng.random() < slips else 0 for _ in range(batch_size)]
+            loss = model(**collate(tokenizer, rng.sample(problems, batch_size), slip)).loss
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
@@ -168,7 +183,7 @@ def sampling_accuracy(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFas
     return sum(right) / len(right)
 
 
-def build(directory: Path, tied: bool, steps: int, train_size: int, seed: int) -> None:
+def build(directory: Path, tied: bool, steps: int, slips: float, train_size: int, seed: int) -> None:
     """Everything a finished directory holds."""
     torch.manual_seed(seed)
     problems = make_problems(seed)
@@ -178,7 +193,7 @@ def build(directory: Path, tied: bool, steps: int, train_size: int, seed: int) -
 
     tokenizer = make_tokenizer()
     model = make_model(tokenizer, tied)
-    warm_up(model, tokenizer, train, steps, seed)
+    warm_up(model, tokenizer, train, steps, slips, seed)
     print(f"sampling accuracy on {TEST_SIZE} test problems: {sampling_accuracy(model, tokenizer, test):.0%}")
     tokenizer.save_pretrained(directory / "model")
     model.save_pretrained(directory / "model")
@@ -189,6 +204,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
     parser.add_argument("--tied", action="store_true", help="tie the embeddings")
     parser.add_argument("--steps", type=int, default=350, help="warm-up steps (default: %(default)s)")
+    parser.add_argument("--slips", type=float, default=0.0, help="share of wrong solutions (default: %(default)s)")
     parser.add_argument("--train-size", type=int, default=2048, help="training problems (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--force", action="store_true", help="make DIR anew")
@@ -197,7 +213,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    options = {"tied": args.tied, "steps": args.steps, "train_size": args.train_size, "seed": args.seed}
+    options = {key: getattr(args, key) for key in ("tied", "steps", "slips", "train_size", "seed")}
     recipe = args.output / "recipe.json"
     if recipe.exists() and not args.force:
         made_with = json.loads(recipe.read_text())
@@ -212,7 +228,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=args.output.parent, prefix=f".{args.output.name}-") as temporary:
         directory = Path(temporary) / "tiny"
         directory.mkdir()
-        build(directory, args.tied, args.steps, args.train_size, args.seed)
+        build(directory, **options)
         (directory / "recipe.json").write_text(json.dumps(options))
         if recipe.exists():  # only what this script has made is ever removed
             shutil.rmtree(args.output)

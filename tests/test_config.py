@@ -30,9 +30,14 @@ def main_ppo(cwd, *arguments):
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
 
 
+ANCHOR = "algorithm.rollout_correction.bypass_mode=True"
+ENTROPY = "actor_rollout_ref.actor.calculate_entropy=False"  # what a user says still wins
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 def test_the_flag_changes_the_policy_loss_and_nothing_else(preset):
-    without, with_flag = (OmegaConf.to_container(composed(*flag)) for flag in ([], [f"+algorithm={preset}"]))
+    flags = ([], [f"+algorithm={preset}"])
+    without, with_flag = (OmegaConf.to_container(composed(*flag), resolve=True) for flag in flags)
     before, after = (c["actor_rollout_ref"]["actor"].pop("policy_loss") for c in (without, with_flag))
     assert with_flag == without
     # Of verl's own keys only these two change; the others are ours.
@@ -56,6 +61,21 @@ def test_presets_have_the_numbers_of_their_sources():
 def test_a_value_on_the_command_line_wins_over_the_preset():
     config = composed("+algorithm=bapo", f"{KEY}.target_contribution=0.45")
     assert omega_conf_to_dataclass(config.actor_rollout_ref.actor).policy_loss.target_contribution == 0.45
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_anchor_is_known_and_brings_the_entropy_curve(preset):
+    """verl computes the entropy with old_log_probs; where the rollout's are taken, the update must."""
+    for overrides, rollout in [((), False), ((ANCHOR,), True)]:
+        actor = composed(f"+algorithm={preset}", *overrides).actor_rollout_ref.actor
+        assert (actor.policy_loss.rollout_anchor, actor.calculate_entropy) == (rollout, rollout)
+    assert not composed(f"+algorithm={preset}", ANCHOR, ENTROPY).actor_rollout_ref.actor.calculate_entropy
+
+
+@pytest.mark.parametrize("mode", ["sync", "colocate_async", "separate_async"])
+def test_the_trainer_mode_is_known(mode):
+    config = composed("+algorithm=bapo", f"trainer.v1.trainer_mode={mode}").actor_rollout_ref.actor.policy_loss
+    assert config.trainer_mode == mode
 
 
 @pytest.mark.parametrize("preset", PRESETS)

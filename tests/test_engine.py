@@ -4,6 +4,7 @@ The bounds of an update must depend on the optimizer batch alone: not on how man
 micro-batches, or whether it is packed. What this file does not exercise: CUDA, bf16, Ray (test_pipeline.py has Ray).
 """
 
+import math
 import os
 import tempfile
 import time
@@ -21,7 +22,9 @@ from verl.utils import tensordict_utils as tu
 from verl.utils.distributed import initialize_global_process_group_ray
 from verl.workers.config import FSDPActorConfig, FSDPEngineConfig, FSDPOptimizerConfig, HFModelConfig
 from verl.workers.engine import EngineRegistry
+from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 from verl.workers.utils.losses import ppo_loss
+from verl.workers.utils.padding import no_padding_2_padding, response_to_nested
 
 from bapo_verl.engine import BapoFSDPEngine
 from bapo_verl.policy_loss import BapoPolicyLossConfig
@@ -103,6 +106,21 @@ def allow_fsdp1_on_cpu():
     _init_utils._check_module_states_for_sync_module_states = lambda module_states: None
 
 
+def old_log_probs(engine, data, recompute, number):
+    """What verl's trainer does before the first update on a rollout batch, and what might be mistaken for it."""
+    if recompute == "reference":
+        with engine.disable_adapter():
+            engine.infer_batch(data.copy())
+    elif number == 0:
+        output = engine.infer_batch(data.copy())["model_output"]
+        log_prob = no_padding_2_padding(output["log_probs"], data)
+        mask = data["response_mask"]
+        data["old_log_probs"] = response_to_nested(log_prob, mask)
+        if recompute == "loaded":
+            with mock.patch.object(FSDPEngineWithLMHead, "load_checkpoint"):
+                engine.load_checkpoint("path")
+
+
 def updates(rank, world, init, out, model, policy_loss, setting):
     """What each rank does: UPDATES updates on the same batch with a learning rate that moves r."""
     os.environ.update(RANK=str(rank), WORLD_SIZE=str(world), DIST_INIT_METHOD=f"file://{init}")
@@ -138,10 +156,17 @@ def updates(rank, world, init, out, model, policy_loss, setting):
         history = []
         for _ in range(UPDATES):
             data = rank_data(rank // sp, dp, setting.get("micro", 2), setting.get("dynamic", False), packed)
+            if setting.get("recompute"):
+                old_log_probs(engine, data, setting["recompute"], number=len(history))
             with mock.patch.object(engine, "forward_step", wraps=engine.forward_step) as forward:
                 output = engine.train_batch(data, partial(ppo_loss, config=actor))
             assert actor.policy_loss.update is None  # bounds are never left to another update
-            metrics = {k: float(v.aggregate()) for k, v in output["metrics"].items() if k.startswith("actor/bapo/")}
+            metrics = {
+                k: float(v.aggregate())
+                for k, v in output["metrics"].items()
+                if k.startswith(("actor/bapo/", "actor/entropy"))
+            }
+            metrics.pop("actor/entropy_loss", None)
             history.append(metrics | {"micro_batches": len(output["loss"]), "forwards": forward.call_count})
     torch.save(history, f"{out}/{rank}")
     dist.destroy_process_group()
@@ -161,7 +186,9 @@ def run(model, world=1, policy_loss=None, **setting):
             for process in processes.processes:
                 process.kill()
         histories = [torch.load(Path(tmp) / str(rank)) for rank in range(world)]
-    assert all(history == histories[0] for history in histories)
+    # All but the entropy, which verl averages over the ranks later.
+    common = [[{k: v for k, v in update.items() if k != "actor/entropy"} for update in rank] for rank in histories]
+    assert all(rank == common[0] for rank in common)
     return histories[0]
 
 
@@ -170,11 +197,21 @@ def reference(model):
     return run(model, micro=16)
 
 
+# Grid points, counts and quantiles on a grid are equal to the digit; these are sums of float32 numbers that batches of
+# another shape round otherwise, and a quantile may then be the next bin, half a percent on.
+SUMS = {
+    "rho": 1e-4,
+    "rho_start": 1e-4,
+    "entropy_change": 1e-4,
+    "log_prob": 1e-4,
+    "clipped_log_prob": 1e-4,
+} | dict.fromkeys(["ratio_p01", "ratio_p50", "ratio_p99", "ratio_max"], 0.03)
+
+
 def assert_same_bounds(got, expected):
     for one, other in zip(got, expected, strict=True):
         for key in other.keys() - {"micro_batches", "forwards"}:
-            # Grid points and counts are equal; rho is a sum of float32 ratios that other shapes round otherwise.
-            assert one[key] == pytest.approx(other[key], abs=1e-4 if "rho" in key else 1e-9), key
+            assert one[key] == pytest.approx(other[key], abs=SUMS.get(key.rpartition("/")[2], 1e-9)), key
 
 
 def test_the_reference_searches_anew_at_every_update(reference):
@@ -216,6 +253,45 @@ def test_micro_batch_scope_reduces_over_the_ranks(model):
     assert [update["forwards"] for update in two] == [update["micro_batches"] for update in two] == [1] * UPDATES
     parts = run(model, micro=4, policy_loss=dict(search_scope="micro_batch"))
     assert parts[0]["actor/bapo/rho_start"] != pytest.approx(whole[0]["actor/bapo/rho_start"], abs=1e-3)
+
+
+RECOMPUTED = dict(world=2, dynamic=True, recompute="policy")
+
+
+def test_the_pass_is_saved_while_the_weights_are_those_of_old_log_probs(model):
+    """The first update after verl has recomputed old_log_probs: half of the forwards, the same bounds and metrics."""
+    saved = run(model, **RECOMPUTED)
+    made = run(model, policy_loss=dict(trainer_mode="separate_async"), **RECOMPUTED)
+    assert [update.pop("actor/bapo/pass_saved") for update in saved] == [1, 0, 0]
+    assert [update.pop("actor/bapo/pass_saved") for update in made] == [0, 0, 0]
+    assert [update["forwards"] / update["micro_batches"] for update in saved] == [1, 2, 2]
+    assert [update["forwards"] / update["micro_batches"] for update in made] == [2, 2, 2]
+    assert_same_bounds(saved, made)
+    assert saved[0]["actor/bapo/ratio_max"] == 1
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        dict(policy_loss=dict(rollout_anchor=True)),  # old_log_probs are the rollout's, whatever was computed
+        dict(policy_loss=dict(trainer_mode="separate_async")),  # other weights may have been restored since
+        dict(recompute="reference", lora=4),  # under disable_adapter: the reference's log-probabilities
+        dict(recompute="loaded"),  # a checkpoint came in between
+    ],
+    ids=str,
+)
+def test_the_pass_is_made_where_the_log_probs_may_be_of_other_weights(model, setting):
+    history = run(model, **{**RECOMPUTED, **setting})
+    assert [update["actor/bapo/pass_saved"] for update in history] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("anchor", [True, False])
+def test_the_entropy_curve_has_verls_name_where_verls_trainer_logs_none(model, anchor):
+    history = run(model, policy_loss=dict(rollout_anchor=anchor))
+    assert [update["actor/bapo/rollout_anchor"] for update in history] == [anchor] * UPDATES
+    entropy = [update.get("actor/entropy", 0) for update in history]
+    # An untrained model is nearly uniform over its 64 tokens.
+    assert entropy == ([pytest.approx(math.log(VOCABULARY), rel=0.02)] * UPDATES if anchor else [0] * UPDATES)
 
 
 def test_lora(model):

@@ -13,7 +13,8 @@ SCRIPTS = sorted(EXAMPLES.glob("run_*.sh"))
 
 
 def dry_run(script, cwd, *overrides):
-    environment = {**os.environ, "PYTHON": sys.executable, "TINY": "/data/tiny"}
+    paths = {name: f"/data/{name}" for name in ("TINY", "MODEL_PATH", "TRAIN_FILE", "TEST_FILE", "CKPTS_DIR")}
+    environment = {**os.environ, **paths, "PYTHON": sys.executable, "ROLLOUT_NNODES": "1"}
     command = ["bash", str(script), *overrides, "--cfg", "job"]
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr

@@ -18,6 +18,8 @@ from bapo_verl.policy_loss import METRICS
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "examples" / "run_bapo_tiny_qwen2_cpu.sh"
+PARTIAL_ROLLOUT = ROOT / "examples" / "run_bapo_tiny_qwen2_cpu_partial_rollout.sh"
+BYPASS = "algorithm.rollout_correction.bypass_mode"
 TIME_LIMIT = 420
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(2 * TIME_LIMIT)]
@@ -37,17 +39,23 @@ def environment(tiny, **variables):
     return {**os.environ, "TINY": str(tiny), "PYTHON": sys.executable, "STEPS": "3", **variables}
 
 
-def demo(directory, *overrides):
+def demo(directory, *overrides, script=SCRIPT):
     """The demo's watcher around the demo's script."""
     watcher = [sys.executable, str(ROOT / "recipe" / "demo.py"), "-o", str(directory), "--"]
-    return [
-        *watcher,
-        "bash",
-        str(SCRIPT),
-        "actor_rollout_ref.actor.optim.lr=1e-3",
-        "trainer.val_before_train=False",
-        *overrides,
-    ]
+    settings = ["actor_rollout_ref.actor.optim.lr=1e-3", "trainer.val_before_train=False", "trainer.test_freq=-1"]
+    return [*watcher, "bash", str(script), *settings, *overrides]
+
+
+def train(tiny, directory, *overrides, script=SCRIPT, steps=3):
+    """The metrics of each step of a run that ends by itself, and what its watcher printed."""
+    command, env = demo(directory, *overrides, script=script), environment(tiny, STEPS=str(steps))
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=TIME_LIMIT)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return metrics(directory / "metrics.jsonl"), done.stdout
+
+
+def metrics(path):
+    return [json.loads(line)["data"] for line in path.read_text().splitlines()]
 
 
 def descendants_of_a_run(directory):
@@ -64,9 +72,7 @@ def descendants_of_a_run(directory):
 
 def test_the_pipeline_trains_with_bapo(tiny, tmp_path):
     directory = tmp_path / "run"
-    done = subprocess.run(demo(directory), env=environment(tiny), capture_output=True, text=True, timeout=TIME_LIMIT)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    steps = [json.loads(line)["data"] for line in (directory / "metrics.jsonl").read_text().splitlines()]
+    steps, printed = train(tiny, directory)
     assert len(steps) == 3
 
     # The rollout samples from the weights that were just trained, at every step.
@@ -80,13 +86,109 @@ def test_the_pipeline_trains_with_bapo(tiny, tmp_path):
     for step in steps:
         assert 0.6 <= step["actor/bapo/c_low"] <= 0.9 and 1.2 <= step["actor/bapo/c_high"] <= 3.0
     assert any(step["actor/bapo/steps"] > 0 for step in steps)
+    # Four updates on each rollout batch; before the first the weights are those of old_log_probs.
+    assert all(step["actor/bapo/pass_saved"] == 0.25 and step["actor/bapo/rollout_anchor"] == 0 for step in steps)
 
     # What a person sees: a line for each step, a summary with files that are there, and no process left behind.
-    lines = [line.split() for line in done.stdout.splitlines()]
+    lines = [line.split() for line in printed.splitlines()]
     assert [line[0] for line in lines if line and line[0] in "123"] == ["1", "2", "3"]
     for name in ("picture", "metrics", "log"):
         assert Path(next(line[1] for line in lines if line and line[0] == name)).is_file()
     assert descendants_of_a_run(directory) == []
+
+
+@pytest.mark.parametrize("anchor", [True, False], ids=["rollout", "old"])
+@pytest.mark.parametrize("tiny", ["untied"], indirect=True)
+def test_partial_rollout_trains_on_answers_that_span_model_versions(tiny, tmp_path, anchor):
+    steps, _ = train(tiny, tmp_path / "run", f"{BYPASS}={anchor}", script=PARTIAL_ROLLOUT, steps=6)
+    assert len(steps) == 6
+    assert max(step["training/off_policy/trajectory_spans/max"] for step in steps) > 1
+    assert max(step["training/off_policy/trajectory_staleness/max"] for step in steps) > 0
+    # The bounds move, the entropy curve is there, and the log says which ratio it is about.
+    assert len({step["actor/bapo/c_high"] for step in steps}) > 1
+    assert all(step["actor/entropy"] > 0 and step["actor/bapo/rollout_anchor"] == anchor for step in steps)
+    # Anchored at the rollout, r has the staleness of the data; anchored at pi_old, half of the updates start at r = 1.
+    assert {step["actor/bapo/pass_saved"] for step in steps} == {0 if anchor else 0.5}
+
+
+def rollouts(directory):
+    """verl's own way to train on the same answers again: the first run writes them, the others read them."""
+    skip = "skip.rollout_tq"
+    return [f"{skip}.enable=True", f"{skip}.dump_dir={directory}", f"{skip}.steps=[1,2]", f"{skip}.action=cache"]
+
+
+# Two updates a step, on the whole batch each, so that what is searched does not depend on how ranks cut mini-batches.
+# A target just above the share of a fixed clip, so that the search acts and stops inside the path.
+WHOLE_BATCH = ["data.train_batch_size=8", "actor_rollout_ref.actor.ppo_mini_batch_size=8"]
+WHOLE_BATCH += ["actor_rollout_ref.actor.ppo_epochs=2", f"{BYPASS}=True"]
+WHOLE_BATCH += ["actor_rollout_ref.actor.policy_loss.target_contribution=0.502"]
+
+
+@pytest.fixture(scope="module")
+def one_rank(tiny, tmp_path_factory):
+    """A run on one rank, and the folder with its answers."""
+    directory = tmp_path_factory.mktemp("ranks")
+    return train(tiny, directory / "1", *WHOLE_BATCH, *rollouts(directory / "dump"), steps=2)[0], directory / "dump"
+
+
+@pytest.mark.parametrize("ranks", [2, 4])
+@pytest.mark.parametrize("tiny", ["untied"], indirect=True)
+def test_many_ranks_choose_the_bounds_of_one_rank_on_the_same_data(tiny, one_rank, tmp_path, ranks):
+    """FSDP2 over 2 and 4 processes, each with a vLLM engine; dynamic batches, so uneven numbers of answers."""
+    expected, dump = one_rank
+    overrides = [*WHOLE_BATCH, *rollouts(dump), f"trainer.n_gpus_per_node={ranks}"]
+    got, _ = train(tiny, tmp_path / "run", *overrides, steps=2)
+    for one, many in zip(expected, got, strict=True):
+        for name in ("c_low", "c_high", "steps", "positive_tokens", "negative_tokens", "positive_length"):
+            assert many[f"actor/bapo/{name}"] == pytest.approx(one[f"actor/bapo/{name}"], abs=1e-9), name
+        for name in ("rho", "rho_start"):
+            assert many[f"actor/bapo/{name}"] == pytest.approx(one[f"actor/bapo/{name}"], abs=1e-3), name
+    assert any(step["actor/bapo/steps"] > 0 for step in expected)
+
+
+@pytest.mark.parametrize("tiny", ["untied"], indirect=True)
+def test_a_killed_run_resumes_with_the_same_steps_and_the_same_data(tiny, tmp_path):
+    """SIGKILL after step 3 with a checkpoint at step 2: step 3 is made again, from the same problems."""
+    settings = [f"trainer.default_local_dir={tmp_path}/checkpoints", "trainer.resume_mode=auto", "trainer.save_freq=2"]
+    settings += ["data.train_batch_size=8", "trainer.total_training_steps=5"]
+
+    def start(directory):
+        command = demo(directory, *settings, f"trainer.rollout_data_dir={directory}/answers")
+        return subprocess.Popen(command, env=environment(tiny), stdout=subprocess.PIPE, text=True)
+
+    killed, resumed = tmp_path / "killed", tmp_path / "resumed"
+    process = start(killed)
+    wait_for_steps(process, killed, 3)
+    process.kill()
+    for survivor in descendants_of_a_run(killed):
+        survivor.kill()
+    process.wait()
+    process = start(resumed)
+    output, _ = process.communicate(timeout=TIME_LIMIT)
+    assert process.returncode == 0, output[-3000:]
+
+    before, after = (
+        [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+        for directory in (killed, resumed)
+    )
+    assert [record["step"] for record in after] == [3, 4, 5] and before[2]["step"] == 3
+    problems = [
+        sorted(json.loads(line)["input"] for line in (directory / "answers" / "3.jsonl").read_text().splitlines())
+        for directory in (killed, resumed)
+    ]
+    assert problems[0] == problems[1] and len(problems[0]) == 64
+    # The bounds are chosen at each update as ever: BAPO has no state to bring back.
+    for record in after:
+        assert record["data"]["actor/bapo/pass_saved"] == 0.5
+        assert 0.6 <= record["data"]["actor/bapo/c_low"] <= 0.9 and 1.2 <= record["data"]["actor/bapo/c_high"] <= 3.0
+
+
+def wait_for_steps(process, directory, steps):
+    deadline = time.monotonic() + TIME_LIMIT
+    log = directory / "metrics.jsonl"
+    while not log.exists() or log.read_bytes().count(b"\n") < steps:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.2)
 
 
 @pytest.mark.parametrize("tiny", ["untied"], indirect=True)
@@ -94,10 +196,7 @@ def test_ctrl_c_leaves_no_process_behind(tiny, tmp_path):
     directory = tmp_path / "run"
     process = subprocess.Popen(demo(directory, "trainer.total_training_steps=1000"), env=environment(tiny),
                                stdout=subprocess.PIPE, text=True)  # fmt: skip
-    deadline = time.monotonic() + TIME_LIMIT
-    while not (directory / "metrics.jsonl").exists() or not (directory / "metrics.jsonl").read_text():
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(1)
+    wait_for_steps(process, directory, 1)
     names = {p.name() for p in descendants_of_a_run(directory)}
     assert {"raylet"} <= names and any("VLLM" in name for name in names)  # there is something to leave behind
 

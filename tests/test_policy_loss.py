@@ -110,7 +110,8 @@ def test_garbage_in_the_padding_changes_neither_loss_nor_gradient_nor_a_metric(a
 
 def test_metrics_are_those_of_the_table():
     *_, metrics = loss_and_gradient(bapo, actor(), batch())
-    assert set(metrics) == set(METRICS) | {"actor/pg_clipfrac", "actor/ppo_kl", "actor/pg_clipfrac_lower"}
+    passed = {"actor/bapo/pass_saved"}  # said by the engine, which makes the pass
+    assert set(metrics) == (set(METRICS) - passed) | {"actor/pg_clipfrac", "actor/ppo_kl", "actor/pg_clipfrac_lower"}
     assert all(isinstance(value, float) for value in metrics.values())
 
 
@@ -133,14 +134,17 @@ def test_weights_multiply_the_contribution_as_they_multiply_the_loss():
     data["advantages"] = torch.where(positive, 2.0, 1.0) * data["advantages"]
     doubled = loss_and_gradient(bapo, actor(), data)
     torch.testing.assert_close(weighted[0], doubled[0])
+    # The Entropy-Clip Rule's means are over tokens: there a weight is one, and an advantage is not.
+    for name in ("entropy_change", "log_prob", "clipped_log_prob"):
+        assert weighted[2].pop(f"actor/bapo/{name}") != doubled[2].pop(f"actor/bapo/{name}")
     assert weighted[2] == doubled[2]
 
 
 def test_under_mini_batch_the_loss_uses_the_bounds_of_the_engine():
     config = actor(BapoPolicyLossConfig())
     free = BapoPolicyLossConfig(search_scope="micro_batch")
-    choice = free.choose(free.sums(*batch(1).values(), None), None)._replace(c_low=0.7, c_high=1.5)
-    config.policy_loss.update = Update(group=None, choice=choice)
+    bounds = free.choose(free.sums(*batch(1).values(), None), None)._replace(c_low=0.7, c_high=1.5)
+    config.policy_loss.update = Update(group=None, bounds=bounds)
     vanilla = actor(clip_ratio_low=1 - 0.7, clip_ratio_high=1.5 - 1)
     expected = loss_and_gradient(compute_policy_loss_vanilla, vanilla, batch())
     got = loss_and_gradient(bapo, config, batch())
@@ -170,6 +174,10 @@ def test_under_mini_batch_a_foreign_engine_is_an_error_not_another_scope():
         (dict(token_weight="x"), "token_weight must be one of uniform, rollout_prob, got 'x'"),
         (dict(search_order="x"), "search_order must be one of high_first, low_first, got 'x'"),
         (dict(search_scope="x"), "search_scope must be one of mini_batch, micro_batch, got 'x'"),
+        (
+            dict(loss_mode="bypass_mode"),
+            "loss_mode must be bapo .* got 'bypass_mode': .*rollout_correction.bypass_mode",
+        ),
     ],
 )
 def test_bad_input_names_the_key_the_rule_and_the_value(bad, message):

@@ -1,0 +1,48 @@
+"""A verl command as a process that can be watched, and ended with all that it started."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+
+GRACE_SECONDS = 20
+
+
+class Run:
+    """The command, and every process that it starts: Ray's daemons and vLLM's engines are among them."""
+
+    def __init__(self, command: list[str], directory: Path):
+        self.log, self.metrics = directory / "train.log", directory / "metrics.jsonl"
+        environment = {**os.environ, "VERL_FILE_LOGGER_PATH": str(self.metrics), "PYTHONUNBUFFERED": "1"}
+        with open(self.log, "wb") as log:
+            # A session of its own: Ctrl-C reaches this process alone, which then ends the others in order.
+            self.process = subprocess.Popen(
+                command, cwd=directory, env=environment, stdout=log, stderr=log, start_new_session=True
+            )
+        self.root = psutil.Process(self.process.pid)
+        self.family: set[psutil.Process] = set()
+
+    def alive(self) -> bool:
+        """Whether the command runs; remembers its descendants, who may outlive it."""
+        if self.process.poll() is not None:
+            return False
+        try:
+            self.family.update(self.root.children(recursive=True))
+        except psutil.NoSuchProcess:
+            pass  # it ended between the two calls
+        return True
+
+    def end(self) -> None:
+        """Interrupt the command, give it time to shut Ray down, and kill who is left."""
+        if self.alive():
+            self.process.send_signal(signal.SIGINT)
+            deadline = time.monotonic() + GRACE_SECONDS
+            while self.alive() and time.monotonic() < deadline:
+                time.sleep(0.2)
+        for survivor in [p for p in (self.root, *self.family) if p.is_running()]:
+            survivor.kill()
+        psutil.wait_procs([*self.family], timeout=GRACE_SECONDS)
+        self.process.wait()

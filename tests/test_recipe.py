@@ -1,0 +1,437 @@
+"""The runs of recipe/ and the scripts that launch them: they compose, verl takes them, they say what the paper says.
+
+The scripts run with a stand-in for Python (and for Ray and SLURM) that writes down what it was called with; Hydra and
+verl then judge that here. test_examples.py runs each with the real Python and `--cfg job`. What no test here does:
+start a run, on a GPU or on several nodes.
+"""
+
+import functools
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+from verl.trainer.ppo.utils import need_critic, need_reference_policy
+from verl.trainer.ppo.v1 import get_trainer_cls
+from verl.utils.config import validate_config
+
+ROOT = Path(__file__).resolve().parents[1]
+RECIPE, EXAMPLES = ROOT / "recipe", ROOT / "examples"
+sys.path.insert(0, str(RECIPE))
+
+import sizing  # noqa: E402
+
+RUNS = sorted(p.stem for p in RECIPE.glob("*.yaml") if p.stem not in ("evaluate", "math"))
+ARMS = ["bapo", "bapo_octothinker", "grpo", "clip_higher"]
+STALENESS = {"1x": 1, "2x": 2, "4x": 4, "8x": 8}
+SCRIPTS = sorted(p for p in EXAMPLES.glob("run_bapo_*.sh") if "tiny" not in p.name)
+PATHS = {
+    "MODEL_PATH": "/models/one",
+    "TRAIN_FILE": "/data/train.parquet",
+    "TEST_FILE": "[/data/aime24.parquet,/data/aime25.parquet]",
+    "CKPTS_DIR": "/runs",
+    "ROLLOUT_NNODES": "2",
+}
+
+
+@functools.cache
+def composed(run: str, *overrides: str) -> DictConfig:
+    with initialize_config_dir(str(RECIPE), version_base=None):
+        return compose(run, overrides=["hydra.searchpath=[pkg://verl.trainer.config]", *overrides])
+
+
+def flat(config: DictConfig) -> dict[str, object]:
+    """Every leaf by its dotted key, resolved."""
+
+    def leaves(node, prefix):
+        for key, value in node.items():
+            if isinstance(value, dict) and value:
+                yield from leaves(value, f"{prefix}{key}.")
+            else:
+                yield prefix + key, value
+
+    return dict(leaves(OmegaConf.to_container(config, resolve=True), ""))
+
+
+def accepted_by_verl(config: DictConfig) -> None:
+    """What verl checks before Ray starts, and when it makes its trainer."""
+    config = config.copy()
+    validate_config(config, need_reference_policy(config), need_critic(config))
+    get_trainer_cls(config.trainer.v1.trainer_mode)(config)
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Recipes
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_arms_and_stalenesses_are_these():
+    assert {p.stem for p in (RECIPE / "arm").iterdir()} == set(ARMS)
+    assert {p.stem for p in (RECIPE / "staleness").iterdir()} == set(STALENESS)
+
+
+# Every combination of one run; of the others each arm once and each staleness once.
+GRID = [("r1_distill_qwen_7b", arm, staleness) for arm in ARMS for staleness in STALENESS]
+GRID += [(run, *pair) for run in RUNS if run != "r1_distill_qwen_7b" for pair in zip(ARMS, STALENESS, strict=True)]
+
+
+@pytest.mark.parametrize(("run", "arm", "staleness"), GRID)
+def test_every_arm_and_staleness_is_accepted_by_verl(run, arm, staleness):
+    # The nodes for vLLM alone come with the script of separate_async; no other run reads them.
+    config = composed(run, f"arm={arm}", f"staleness={staleness}", "actor_rollout_ref.rollout.nnodes=1")
+    accepted_by_verl(config)
+    actor = config.actor_rollout_ref.actor
+    assert config.data.train_batch_size == 256
+    assert actor.ppo_epochs * config.data.train_batch_size / actor.ppo_mini_batch_size == STALENESS[staleness]
+    assert config.trainer.v1.separate_async.parameter_sync_step == STALENESS[staleness]
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_two_arms_differ_in_the_loss_and_nothing_else(run):
+    ours = "bapo_octothinker" if run == "octothinker_3b" else "bapo"
+    arms = {arm: flat(composed(run, f"arm={arm}")) for arm in (ours, "grpo", "clip_higher")}
+    actor = "actor_rollout_ref.actor."
+    for arm, config in arms.items():
+        different = {k for k in {*config, *arms["grpo"]} if config.get(k) != arms["grpo"].get(k)}
+        assert all(k.startswith(f"{actor}policy_loss.") or k == f"{actor}clip_ratio_high" for k in different), arm
+    assert [c[f"{actor}policy_loss.loss_mode"] for c in arms.values()] == ["bapo", "vanilla", "vanilla"]
+    bounds = [(1 - c[f"{actor}clip_ratio_low"], 1 + c[f"{actor}clip_ratio_high"]) for c in list(arms.values())[1:]]
+    assert bounds == [(0.8, 1.2), (0.8, 1.28)]  # Fig. 11
+
+
+PAPER = {  # shared/paper.md: Sec. 5.1, Table 1 (avg@16), Eq. 8 (the ratio's anchor), Fig. 12 (steps)
+    "actor_rollout_ref.actor.optim.lr": 2e-6,
+    "actor_rollout_ref.rollout.temperature": 0.6,
+    "algorithm.adv_estimator": "grpo",
+    "algorithm.rollout_correction.bypass_mode": True,
+    "actor_rollout_ref.actor.calculate_entropy": True,
+    "actor_rollout_ref.rollout.val_kwargs.n": 16,
+    "trainer.total_training_steps": 200,
+}
+LENGTHS = {"r1_distill": 32768, "bp_math": 65536, "octothinker": 8192}  # Fig. 11; Sec. 5.1, 64k and 8k
+BOUNDS = {  # rho_0, c_low, c_high
+    "bapo": [0.4, 0.6, 0.9, 0.02, 1.2, 3.0, 0.05],
+    "bapo_octothinker": [0.45, 0.8, 0.9, 0.02, 1.2, 2.0, 0.05],
+}
+SKYWORK = {  # not in the paper: Skywork-OR1's scripts
+    "data.train_batch_size": 256,
+    "actor_rollout_ref.rollout.n": 16,
+    "data.max_prompt_length": 2048,
+    "actor_rollout_ref.actor.use_dynamic_bsz": True,
+    "actor_rollout_ref.actor.fsdp_config.param_offload": True,
+    "actor_rollout_ref.actor.fsdp_config.optimizer_offload": True,
+    "actor_rollout_ref.rollout.gpu_memory_utilization": 0.8,
+}
+VERL = {  # what the head of math.yaml says of verl's defaults
+    "actor_rollout_ref.actor.use_kl_loss": False,
+    "algorithm.use_kl_in_reward": False,
+    "actor_rollout_ref.actor.entropy_coeff": 0,
+    "actor_rollout_ref.actor.clip_ratio_c": 3.0,
+    "actor_rollout_ref.actor.loss_agg_mode": "token-mean",
+    "actor_rollout_ref.actor.optim.optimizer": "AdamW",
+    "actor_rollout_ref.actor.optim.weight_decay": 0.01,
+    "actor_rollout_ref.actor.optim.lr_scheduler_type": "constant",
+    "actor_rollout_ref.actor.optim.lr_warmup_steps": -1,
+    "actor_rollout_ref.actor.grad_clip": 1.0,
+    "actor_rollout_ref.actor.ppo_epochs": 1,
+}
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_the_values_are_those_of_their_sources(run):
+    config = flat(composed(run))
+    expected = {**PAPER, **SKYWORK, **VERL}
+    assert {key: config[key] for key in expected} == expected
+    assert config["data.max_response_length"] == next(n for name, n in LENGTHS.items() if run.startswith(name))
+    loss = composed(run).actor_rollout_ref.actor.policy_loss
+    bounds = [loss[f"{c}_{what}"] for c in ("c_low", "c_high") for what in ("start", "max", "step")]
+    arm = "bapo_octothinker" if run == "octothinker_3b" else "bapo"
+    assert [loss.target_contribution, *bounds] == BOUNDS[arm]
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_a_micro_batch_holds_the_longest_sequence_and_the_heads_divide(run):
+    config = composed(run)
+    actor, rollout = config.actor_rollout_ref.actor, config.actor_rollout_ref.rollout
+    longest = config.data.max_prompt_length + config.data.max_response_length
+    assert actor.ppo_max_token_len_per_gpu * actor.ulysses_sequence_parallel_size == longest
+    shape = sizing.RUNS[re.sub("_partial_rollout|_separate_async", "", run)].shape
+    assert shape.num_attention_heads % actor.ulysses_sequence_parallel_size == 0
+    assert shape.num_key_value_heads % rollout.tensor_model_parallel_size == 0
+    assert longest <= shape.max_position_embeddings
+
+
+YAML = [RECIPE / "math.yaml", *(RECIPE / f"{run}.yaml" for run in RUNS)]
+YAML += [*RECIPE.glob("arm/*.yaml"), *RECIPE.glob("staleness/*.yaml")]
+SOURCE = re.compile(r"(Sec\.|Fig\.|Table|App\.|Eq\.|Alg\.) ?\d?|[Nn]ot in the paper")
+
+
+def comment_above(lines: list[str], number: int) -> str:
+    """The comment of a key: above it, above the keys of its block that it follows, or above the name of the block."""
+    indent = len(lines[number]) - len(lines[number].lstrip())
+    number -= 1
+    while re.match(rf" {{{indent}}}[\w.]+: \S", lines[number]):
+        number -= 1
+    if lines[number].endswith(":"):
+        number -= 1
+    comment = []
+    while lines[number].lstrip().startswith("#"):
+        comment.append(lines[number])
+        number -= 1
+    return "\n".join(comment)
+
+
+@pytest.mark.parametrize("path", YAML, ids=lambda p: p.stem)
+def test_every_value_has_its_source_above_it(path):
+    lines = path.read_text().splitlines()
+    for number, line in enumerate(lines):
+        if re.match(r" *[\w.]+: \S", line):
+            comment = comment_above(lines, number)
+            assert comment, f"{path.name}:{number + 1} has no comment above it: {line}"
+            assert SOURCE.search(comment), f"{path.name}:{number + 1} has no source: {line}"
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Scripts
+# --------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def calls(tmp_path, monkeypatch):
+    """Runs a script with stand-ins for its commands; returns the argument lists they were called with."""
+    stand_in = tmp_path / "bin" / "python"
+    stand_in.parent.mkdir()
+    # One line for each call, arguments behind NUL. A merge leaves its folder behind, as verl's does.
+    stand_in.write_text(
+        "#!/usr/bin/env bash\n"
+        'if [ "${0##*/}" = srun ]; then set -- "MASTER_ADDR=$MASTER_ADDR" "NNODES=$NNODES" "$@"; fi\n'
+        f'printf "%s\\0" "${{0##*/}}" "$@" >>{tmp_path}/calls; echo >>{tmp_path}/calls\n'
+        'if [ "${2-}" = verl.model_merger ]; then mkdir "${@: -1}"; fi\n'
+        'if [ "${0##*/}" = scontrol ]; then printf "node1\\nnode2\\n"; fi\n'
+    )
+    stand_in.chmod(0o755)
+    for name in ("ray", "srun", "scontrol"):
+        (stand_in.parent / name).symlink_to(stand_in)
+
+    def run(script, *arguments, **variables):
+        (tmp_path / "calls").write_text("")
+        clean = {k: v for k, v in os.environ.items() if k not in (*PATHS, "ARM", "STALENESS", "NNODES")}
+        path = f"{stand_in.parent}:{os.environ['PATH']}"
+        environment = {**clean, "PATH": path, "PYTHON": str(stand_in), **variables}
+        command = ["bash", str(EXAMPLES / script), *arguments]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+        lines = (tmp_path / "calls").read_text().splitlines()
+        return done, [line.split("\0")[:-1] for line in lines]
+
+    return run
+
+
+def overrides_of(call: list[str]) -> tuple[str, dict[str, str]]:
+    """The recipe and the overrides of `python -m verl.trainer.main_ppo ...`."""
+    assert call[:6] == ["python", "-m", "verl.trainer.main_ppo", "--config-dir", str(RECIPE), "--config-name"]
+    return call[6], dict(argument.split("=", 1) for argument in call[7:])
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda s: s.name)
+def test_a_script_gives_paths_and_node_counts_and_verl_accepts_them(script, calls):
+    done, (call,) = calls(script, "trainer.test_freq=7", **PATHS, NGPUS_PER_NODE="4")
+    assert done.returncode == 0, done.stderr
+    run, overrides = overrides_of(call)
+    name = script.stem.removeprefix("run_bapo_").removesuffix("_fsdp")
+    assert run == name and re.fullmatch(r"[a-z0-9_]+_\d+b(_fsdp|_partial_rollout|_separate_async)", script.stem)
+    config = composed(run, *(f"{key}={value}" for key, value in overrides.items()))
+    accepted_by_verl(config)
+    assert config.actor_rollout_ref.model.path == "/models/one"
+    assert (config.data.train_files, list(config.data.val_files)) == (
+        "/data/train.parquet",
+        ["/data/aime24.parquet", "/data/aime25.parquet"],
+    )
+    assert Path(config.reward.custom_reward_function.path) == ROOT / "reward" / "math_reward.py"
+    assert (config.trainer.n_gpus_per_node, config.trainer.test_freq) == (4, 7)
+    # Without ARM and STALENESS it is the recipe as it stands.
+    assert flat(composed(run))["actor_rollout_ref.actor.ppo_mini_batch_size"] == (
+        config.actor_rollout_ref.actor.ppo_mini_batch_size
+    )
+    assert composed(run).actor_rollout_ref.actor.policy_loss == config.actor_rollout_ref.actor.policy_loss
+    if run in sizing.RUNS:
+        assert config.trainer.nnodes == sizing.RUNS[run].nodes
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda s: s.name)
+def test_one_script_three_arms(script, calls):
+    """The same command thrice: it differs in the arm, and in the folder so that no arm resumes another's checkpoint."""
+    seen = []
+    for arm in ("bapo", "grpo", "clip_higher"):
+        _, (call,) = calls(script, **PATHS, ARM=arm, STALENESS="2")
+        run, overrides = overrides_of(call)
+        chosen, folder = overrides.pop("arm"), overrides.pop("trainer.default_local_dir")
+        assert chosen == ("bapo_octothinker" if (run, arm) == ("octothinker_3b", "bapo") else arm)
+        assert overrides["staleness"] == "2x" and folder == f"/runs/{run}-{chosen}-staleness2"
+        # The log of a resumed run is a new file: verl's logger overwrites the one it finds.
+        assert overrides.pop("+ray_kwargs.ray_init.runtime_env.env_vars.VERL_FILE_LOGGER_ROOT") == folder
+        assert re.fullmatch(rf"{run}-{chosen}-staleness2-\d{{8}}-\d{{6}}", overrides.pop("trainer.experiment_name"))
+        seen.append(overrides)
+    assert seen[0] == seen[1] == seen[2]
+
+
+@pytest.mark.parametrize("variable", ["MODEL_PATH", "TRAIN_FILE", "TEST_FILE", "CKPTS_DIR", "ROLLOUT_NNODES"])
+def test_a_missing_path_is_a_sentence(variable, calls):
+    given = {k: v for k, v in PATHS.items() if k != variable}
+    done, called = calls("run_bapo_r1_distill_qwen_7b_separate_async.sh", **given)
+    assert done.returncode != 0 and called == []
+    assert f"{variable}: set {variable} to " in done.stderr
+
+
+def test_several_nodes_are_one_command_on_each(calls):
+    done, (call,) = calls("ray_cluster.sh", "run.sh", "a=b", MASTER_ADDR="10.0.0.1", NNODES="4", ROLLOUT_NNODES="2")
+    assert done.returncode == 0, done.stderr
+    assert call == "ray symmetric-run --address 10.0.0.1:6379 --min-nodes 6 -- bash run.sh a=b".split()
+
+
+def test_slurm_starts_it_on_each_node(calls):
+    slurm = {"SLURM_JOB_NODELIST": "node[1-2]", "SLURM_JOB_NUM_NODES": "6", "ROLLOUT_NNODES": "2"}
+    done, (_, call) = calls("slurm.sbatch", "examples/run.sh", "a=b", **slurm)
+    assert done.returncode == 0, done.stderr
+    command = "MASTER_ADDR=node1 NNODES=4 bash examples/ray_cluster.sh examples/run.sh a=b"
+    assert call == ["srun", *command.split()]
+
+
+def test_a_checkpoint_is_merged_once_and_evaluated(calls, tmp_path):
+    step = tmp_path / "global_step_20"
+    step.mkdir()
+    variables = {"CHECKPOINT": str(step), "DATA_DIR": "/data", "OUTPUT_DIR": "/out"}
+    done, (merge, evaluate) = calls("evaluate_checkpoint.sh", "a=b", **variables)
+    assert done.returncode == 0, done.stderr
+    assert merge[1:] == (
+        f"-m verl.model_merger merge --backend fsdp --local_dir {step}/actor --target_dir {step}/merged.part".split()
+    )
+    assert evaluate[1:4] == [str(RECIPE / "evaluate.py"), "-o", "/out"] and evaluate[-1] == "a=b"
+    assert f"actor_rollout_ref.model.path={step}/merged" in evaluate
+    assert composed("evaluate").actor_rollout_ref.rollout.val_kwargs.n == 16
+    done, (evaluate,) = calls("evaluate_checkpoint.sh", **variables)
+    assert evaluate[1] == str(RECIPE / "evaluate.py")
+
+
+def test_the_batch_script_is_valid_shell():
+    assert subprocess.run(["bash", "-n", str(EXAMPLES / "slurm.sbatch")]).returncode == 0
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Sizing
+# --------------------------------------------------------------------------------------------------------------------
+
+H100 = sizing.Gpu(memory=80e9, flops=989e12, bandwidth=3.35e12)
+
+
+@functools.cache
+def measured(run: str) -> sizing.Model:
+    return sizing.measure(sizing.RUNS[run].shape)
+
+
+@pytest.mark.parametrize(
+    ("run", "parameters"),
+    # The published counts: Qwen2.5-7B 7.62B, Qwen2.5-32B 32.8B, Llama-3.2-3B 3.21B.
+    [("r1_distill_qwen_7b", 7_615_616_512), ("r1_distill_qwen_32b", 32_763_876_352), ("octothinker_3b", 3_212_749_824)],
+)
+def test_the_shapes_are_the_models(run, parameters):
+    assert measured(run).parameters == parameters
+
+
+def test_update_memory_by_hand():
+    memory = sizing.update_memory(measured("r1_distill_qwen_7b"), composed("r1_distill_qwen_7b"), gpus=16)
+    assert memory["weights"] == memory["gradients"] == 4 * 7_615_616_512 / 16  # 1.90 GB
+    assert memory["Adam"] == 8 * 7_615_616_512 / 16  # 3.81 GB
+    # The output embedding, 152064 x 3584 = 544997376, is more than a layer.
+    assert memory["gathered"] == 10 * 544_997_376
+    assert memory["activations"] == 2 * 34_816 * 3584 * 28  # 6.99 GB
+    # 8 * 34816 * 152064 + 24576 * 152064 = 42354081792 + 3737124864, more than 2 * 34816 * (35840 + 75776)
+    assert memory["head"] == 42_354_081_792 + 3_737_124_864
+
+
+def test_a_layer_counts_where_it_is_more_than_the_head():
+    config = composed("r1_distill_qwen_7b").copy()
+    model = measured("r1_distill_qwen_7b")._replace(config=sizing.shape(sizing.Qwen2Config, 64, 256, 2, 4, 2, 100))
+    config.actor_rollout_ref.actor.ppo_max_token_len_per_gpu = 1000
+    # 2 * 1000 * (640 + 1024) = 3328000 against 8 * 1000 * 100 + 24576 * 100 = 3257600
+    assert sizing.update_memory(model, config, 8)["head"] == 3_328_000
+
+
+def test_rollout_memory_by_hand():
+    model, config = measured("r1_distill_qwen_32b"), composed("r1_distill_qwen_32b")
+    # 0.8 * 80e9 - 2 * 32763876352 / 4 = 64e9 - 16381938176
+    memory = sizing.rollout_memory(model, config, 32, H100)
+    assert memory == {"vLLM": 16_381_938_176, "KV cache": 64e9 - 16_381_938_176, "staying": 0}
+    # Keys and values in bf16: 2 * 2 * 64 layers * 8 heads * 128 = 262144 bytes a token, over 4 GPUs
+    assert sizing.cached_tokens(model, config, H100) == pytest.approx(4 * (64e9 - 16_381_938_176) / 262_144)
+    kept = config.copy()
+    kept.actor_rollout_ref.actor.fsdp_config.optimizer_offload = False
+    assert sizing.rollout_memory(model, kept, 32, H100)["staying"] == 8 * 32_763_876_352 / 32
+
+
+def test_seconds_by_hand():
+    run, config = "r1_distill_qwen_7b", composed("r1_distill_qwen_7b")
+    # 4096 sequences of 12200 tokens. Weights outside of attention scores, with both embeddings: 28 * (3 * 3584 * 18944
+    # + 3584 * (3584 + 512 + 512 + 3584)) + 2 * 152064 * 3584 = 7615283200; 6 FLOPs for each and each token, and
+    # 6 * 12200^2 * 128 * 28 * 28 in the scores of a sequence. A forward more: 4/3.
+    flops = 6 * 7_615_283_200 * 4096 * 12_200 + 4096 * 6 * 12_200**2 * 128 * 28 * 28
+    seconds = sizing.update_seconds(measured(run), config, 64, H100, 12_000, mfu=0.25)
+    assert seconds == pytest.approx(4 / 3 * flops / (64 * 989e12 * 0.25))
+    # 64 engines of 64 answers; the cache holds (64e9 - 15231233024) / 57344 = 850458 tokens, 69.7 answers of 12200: one
+    # wave, 32768 steps. Caches: 64 answers * 12000 steps * (200 + 6000) tokens * 57344 bytes.
+    traffic = 32_768 * 2 * 7_615_616_512 + 64 * 12_000 * 6200 * 57_344
+    seconds = sizing.rollout_seconds(measured(run), config, 64, H100, 12_000)
+    assert seconds == pytest.approx(traffic / (3.35e12 * 0.4))
+    # 16 GPUs: 256 answers for an engine, in 256 / 69.7 = 3.67 waves.
+    traffic = (32_768 + 12_000 * (256 / (48_768_766_976 / 57_344 / 12_200) - 1)) * 2 * 7_615_616_512
+    seconds = sizing.rollout_seconds(measured(run), config, 16, H100, 12_000)
+    assert seconds == pytest.approx((traffic + 256 * 12_000 * 6200 * 57_344) / (3.35e12 * 0.4))
+
+
+def test_a_step_against_the_one_that_skywork_quotes():
+    """Issue 21 of Skywork-OR1: 32B at 32k, 32 prompts of 16 answers, 32 GPUs: 1000 to 2000 seconds."""
+    config = composed("r1_distill_qwen_32b").copy()
+    config.data.train_batch_size = 32
+    model, response = measured("r1_distill_qwen_32b"), sizing.RUNS["r1_distill_qwen_32b"].response
+    seconds = sizing.rollout_seconds(model, config, 32, H100, response)
+    seconds += sizing.update_seconds(model, config, 32, H100, response)
+    assert f"these formulas say {round(seconds / sizing.SHARE, -1):.0f} (" in sizing.__doc__
+    assert 1000 <= seconds / sizing.SHARE <= 2000
+
+
+@pytest.mark.parametrize("run", sizing.RUNS)
+def test_the_recommended_cluster_is_enough(run):
+    assert sizing.fits(measured(run), composed(run), sizing.RUNS[run].nodes * 8, H100)
+
+
+def test_what_does_not_fit():
+    model, config = measured("r1_distill_qwen_7b"), composed("r1_distill_qwen_7b")
+    assert sizing.fits(model, config, 16, H100)
+    # 8 GPUs: 16 * 7615616512 / 8 + 5.45 + 6.99 + 46.09 + 8 = 81.8 GB
+    assert not sizing.fits(model, config, 8, H100) and sizing.fits(model, config, 8, H100._replace(memory=82e9))
+    assert not sizing.fits(model, config, 24, H100)  # 64 * 16 answers of an update over 24 ranks
+    kept = config.copy()
+    kept.actor_rollout_ref.actor.fsdp_config.update(param_offload=False, optimizer_offload=False)
+    # While vLLM samples: 0.8 * 82 + 12 * 7.62 / 8 + 8 = 85.0 GB
+    assert not sizing.fits(model, kept, 8, H100._replace(memory=82e9))
+    alone = composed("r1_distill_qwen_32b").copy()
+    alone.actor_rollout_ref.rollout.tensor_model_parallel_size = 1  # 65.5 GB of weights in 0.8 * 80
+    assert not sizing.fits(measured("r1_distill_qwen_32b"), alone, 32, H100)
+
+
+def test_the_table_is_printed_for_ones_own_cluster(capsys, monkeypatch, tmp_path):
+    sizing.QWEN_7B.save_pretrained(tmp_path)
+    own = "sizing.py r1_distill_qwen_32b --nodes 1 --gpu-memory 141 --model".split()
+    monkeypatch.setattr(sys, "argv", [*own, str(tmp_path)])
+    sizing.main()
+    head, _, line, *_ = capsys.readouterr().out.splitlines()
+    cells = dict(zip(head.strip("| ").split(" | "), line.strip("| ").split(" | "), strict=True))
+    assert (cells["run"], cells["cluster"], cells["GPUs"]) == ("r1_distill_qwen_32b", "yours", "1 x 8")
+    assert cells["weights"] == f"{4 * 7_615_616_512 / 8 / 1e9:.1f}"
+    monkeypatch.setattr(sys, "argv", ["sizing.py", "r1"])
+    with pytest.raises(SystemExit):
+        sizing.main()
+    assert "RECIPE must be one of octothinker_3b, r1_distill_qwen_7b" in capsys.readouterr().err
