@@ -60,6 +60,7 @@ def test_platform_is_registered_complete_and_chosen():
     "module",
     [
         "verl.single_controller.base.worker",
+        "verl.utils.checkpoint.checkpoint_manager",
         "verl.utils.fsdp_utils",
         "verl.utils.profiler.performance",
         "verl.workers.engine_workers",

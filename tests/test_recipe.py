@@ -292,11 +292,12 @@ def test_several_nodes_are_one_command_on_each(calls):
     assert call == "ray symmetric-run --address 10.0.0.1:6379 --min-nodes 6 -- bash run.sh a=b".split()
 
 
-def test_slurm_starts_it_on_each_node(calls):
-    slurm = {"SLURM_JOB_NODELIST": "node[1-2]", "SLURM_JOB_NUM_NODES": "6", "ROLLOUT_NNODES": "2"}
+@pytest.mark.parametrize(("rollout", "trainer"), [({}, 6), ({"ROLLOUT_NNODES": "2"}, 4)])
+def test_slurm_starts_it_on_each_node(rollout, trainer, calls):
+    slurm = {"SLURM_JOB_NODELIST": "node[1-2]", "SLURM_JOB_NUM_NODES": "6", **rollout}
     done, (_, call) = calls("slurm.sbatch", "examples/run.sh", "a=b", **slurm)
     assert done.returncode == 0, done.stderr
-    command = "MASTER_ADDR=node1 NNODES=4 bash examples/ray_cluster.sh examples/run.sh a=b"
+    command = f"MASTER_ADDR=node1 NNODES={trainer} bash examples/ray_cluster.sh examples/run.sh a=b"
     assert call == ["srun", *command.split()]
 
 

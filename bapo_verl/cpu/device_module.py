@@ -7,9 +7,10 @@ The device's memory is the host's: "allocated" and "reserved" are both what the 
 import resource
 
 import psutil
+from torch import get_rng_state, set_rng_state
 from torch.cpu import is_available, set_device, synchronize
 
-__all__ = ["is_available", "set_device", "synchronize"]
+__all__ = ["get_rng_state", "is_available", "set_device", "set_rng_state", "synchronize"]
 
 
 def empty_cache() -> None:
