@@ -1,7 +1,7 @@
 """The paper's claims as a controlled experiment on two CPU cores: stock verl, FSDP2, vLLM, a Qwen2 of 0.8M parameters.
 
     python recipe/miniature.py --list                 every run of the design, and whether it is there
-    python recipe/miniature.py -o DIR                 makes those that are not, two at a time; Ctrl-C and again: goes on
+    python recipe/miniature.py -o DIR                 makes those that are not; Ctrl-C and again: goes on
     python recipe/miniature.py -o DIR --only 'map-*'  some of them
 
 A run that has ended leaves recipe/miniature/NAME.jsonl, verl's log reduced to what is drawn and said of it; its whole
@@ -152,40 +152,34 @@ def make_model(output: Path) -> Path:
 
 
 def start(setting: Setting, tiny: Path, output: Path) -> Run:
-    directory = output / setting.name
-    number = len(list(output.glob(f"{setting.name}*")))
-    directory = directory.with_name(f"{setting.name}.{number}") if number else directory  # an earlier attempt's logs
+    number = len(list(output.glob(f"{setting.name}*")))  # earlier attempts keep their logs
+    directory = output / (f"{setting.name}.{number}" if number else setting.name)
     directory.mkdir(parents=True)
     script = ROOT / "examples" / "run_bapo_tiny_qwen2_cpu.sh"
     os.environ.update(TINY=str(tiny), PYTHON=sys.executable, STEPS=str(STEPS))
     return Run(["bash", str(script), *SHARED, *setting.overrides()], directory)
 
 
-def train(settings: list[Setting], output: Path, jobs: int) -> None:
-    """Run what is missing, `jobs` at a time. A run that fails is named at the end; the others go on."""
+def train(settings: list[Setting], output: Path) -> None:
+    """Make the runs that are missing, one after another. One that fails is named at the end; the others go on."""
     tiny = make_model(output)
     RESULTS.mkdir(exist_ok=True)
-    waiting, running, failed = list(reversed(settings)), {}, []
-    with tqdm(total=len(settings), unit="run", smoothing=0) as bar:
-        try:
-            while waiting or running:
-                while waiting and len(running) < jobs:
-                    setting = waiting.pop()
-                    running[setting] = start(setting, tiny, output)
-                bar.set_postfix_str(", ".join(setting.name for setting in running))
-                time.sleep(1)
-                for setting, run in [item for item in running.items() if not item[1].alive()]:
-                    run.end()
-                    del running[setting]
-                    bar.update()
-                    if run.process.returncode:
-                        failed.append(f"{setting.name}: exit code {run.process.returncode}, see {run.log}")
-                    else:
-                        text = compact(run.metrics)
-                        write_whole(RESULTS / f"{setting.name}.jsonl", lambda path, text=text: path.write_text(text))
-        finally:
-            for run in running.values():
+    failed = []
+    with tqdm(settings, unit="run", smoothing=0) as bar:
+        for setting in bar:
+            bar.set_postfix_str(setting.name)
+            run = start(setting, tiny, output)
+            try:
+                while run.alive():
+                    time.sleep(1)
+                    bar.refresh()
+            finally:
                 run.end()
+            if run.process.returncode:
+                failed.append(f"{setting.name}: exit code {run.process.returncode}, see {run.log}")
+            else:
+                text = compact(run.metrics)
+                write_whole(RESULTS / f"{setting.name}.jsonl", lambda path, text=text: path.write_text(text))
     if failed:
         sys.exit("\n".join(failed))
 
@@ -194,7 +188,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output", type=Path, default=Path("miniature"), metavar="DIR")
     parser.add_argument("--only", default="*", metavar="PATTERN", help="names of runs, as a shell pattern")
-    parser.add_argument("--jobs", type=int, default=2, help="runs at a time (default: %(default)s)")
     parser.add_argument("--list", action="store_true", help="name the runs and train nothing")
     arguments = parser.parse_args()
     settings = [setting for setting in design() if fnmatch.fnmatch(setting.name, arguments.only)]
@@ -205,7 +198,7 @@ def main() -> None:
         return
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        train(missing, arguments.output.resolve(), arguments.jobs)
+        train(missing, arguments.output.resolve())
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -24,6 +24,7 @@ from verl.utils.device import get_device_id, get_torch_device
 
 from bapo_verl.cpu import patches
 from bapo_verl.cpu.logical_cpus import LogicalCpuCheck, required_cpus
+from bapo_verl.cpu.one_run import OneRunCheck, other_runs
 from bapo_verl.cpu.platform import PlatformCPU
 from bapo_verl.cpu.vllm_metadata import VllmCpuFinder
 
@@ -198,6 +199,30 @@ def test_a_running_cluster_has_its_own_number(monkeypatch):
     too_few = composed("ray_kwargs.ray_init.num_cpus=1")
     monkeypatch.setenv("RAY_ADDRESS", "auto")
     LogicalCpuCheck().on_job_start(too_few)
+
+
+# ------------------------------------------------------------------------------------------------ one_run.py
+
+
+def test_a_second_run_on_the_machine_is_refused():
+    """The other run is a sleeping process with a run's command line."""
+    sleep = [sys.executable, "-c", "import time; time.sleep(60)", "-m", "verl.trainer.main_ppo"]
+    other = subprocess.Popen(sleep)
+    try:
+        assert other.pid in other_runs()
+        with pytest.raises(SystemExit, match=rf"another verl run .*{other.pid}.*Wait for it to end"):
+            OneRunCheck().on_job_start(composed())
+    finally:
+        other.kill()
+    other.wait()
+    assert other.pid not in other_runs()
+
+
+def test_verls_sockets_are_named_by_a_job_id_that_every_local_ray_gives():
+    """Fails when one_run.py can go: when the name is of more than what two local Rays have in common."""
+    source = Path(importlib.util.find_spec("verl.workers.rollout.vllm_rollout.vllm_rollout").origin).read_text()
+    assert "rl-colocate-zmq-{job_id}-replica-{self.replica_rank}-rank-{local_rank}.sock" in source
+    assert "job_id = ray.get_runtime_context().get_job_id()" in source
 
 
 def test_the_driver_says_it_in_one_sentence_and_a_dry_run_goes_on(tmp_path):

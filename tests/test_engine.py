@@ -4,8 +4,11 @@ The bounds of an update must depend on the optimizer batch alone: not on how man
 micro-batches, or whether it is packed. What this file does not exercise: CUDA, bf16, Ray (test_pipeline.py has Ray).
 """
 
+import faulthandler
 import math
 import os
+import re
+import signal
 import tempfile
 import time
 from functools import partial
@@ -123,6 +126,7 @@ def old_log_probs(engine, data, recompute, number):
 
 def updates(rank, world, init, out, model, policy_loss, setting):
     """What each rank does: UPDATES updates on the same batch with a learning rate that moves r."""
+    faulthandler.register(signal.SIGUSR1, file=open(f"{out}/{rank}.stack", "w"))  # for `where_it_hangs`
     os.environ.update(RANK=str(rank), WORLD_SIZE=str(world), DIST_INIT_METHOD=f"file://{init}")
     torch.set_num_threads(1)
     initialize_global_process_group_ray()
@@ -152,6 +156,8 @@ def updates(rank, world, init, out, model, policy_loss, setting):
     assert type(engine) is BapoFSDPEngine
     engine._build_model_optimizer()  # initialize() without a checkpoint manager
     dp = world // sp
+    if setting.get("asleep") == rank:
+        time.sleep(TIME_LIMIT)
     with engine.train_mode():
         history = []
         for _ in range(UPDATES):
@@ -172,16 +178,30 @@ def updates(rank, world, init, out, model, policy_loss, setting):
     dist.destroy_process_group()
 
 
+def where_they_hang(processes, directory):
+    """The innermost call of each rank, by its stack: for a hang, the collective and who asked for it."""
+    for process in processes.processes:
+        if process.is_alive():
+            os.kill(process.pid, signal.SIGUSR1)
+    time.sleep(1)
+    places = []
+    for rank in range(len(processes.processes)):
+        stack = re.findall(r'File "(.*?)", line (\d+) in (\w+)', (Path(directory) / f"{rank}.stack").read_text())
+        calls = [f"{name} ({Path(file).name}:{line})" for file, line, name in stack if name != "wrapper"]
+        places.append(f"rank {rank} in {' called by '.join(calls[:2]) or 'nothing: it ended'}")
+    return "; ".join(places)
+
+
 def run(model, world=1, policy_loss=None, **setting):
     """The metrics of every update, which all ranks must agree on."""
     with tempfile.TemporaryDirectory() as tmp:
         args = (world, f"{tmp}/init", tmp, model, policy_loss or {}, setting)
         processes = mp.start_processes(updates, args, nprocs=world, join=False, start_method="fork")
         try:
-            deadline = time.monotonic() + TIME_LIMIT
+            deadline = time.monotonic() + setting.get("limit", TIME_LIMIT)
             while not processes.join(timeout=max(0, deadline - time.monotonic())):  # returns as each rank ends
                 if time.monotonic() >= deadline:
-                    pytest.fail(f"{world} ranks with {setting} hung for {TIME_LIMIT} s in a collective")
+                    pytest.fail(f"{world} ranks with {setting} hang: {where_they_hang(processes, tmp)}")
         finally:
             for process in processes.processes:
                 process.kill()
@@ -314,6 +334,12 @@ def test_a_rank_that_differs_is_noticed(model, monkeypatch):
     monkeypatch.setattr(dist, "all_reduce", lambda *args, **kwargs: None)
     with pytest.raises(AssertionError):
         assert_same_bounds(run(model, world=2), run(model, micro=16))
+
+
+def test_a_hang_is_named(model):
+    """A rank that never comes: what the others wait in is in the failure."""
+    with pytest.raises(pytest.fail.Exception, match=r"rank 0 in all_reduce \(distributed_c10d.py:\d+\) called by"):
+        run(model, world=2, asleep=1, limit=40)
 
 
 def test_with_another_loss_the_engine_does_what_verls_does(model):

@@ -436,3 +436,19 @@ def test_the_table_is_printed_for_ones_own_cluster(capsys, monkeypatch, tmp_path
     with pytest.raises(SystemExit):
         sizing.main()
     assert "RECIPE must be one of octothinker_3b, r1_distill_qwen_7b" in capsys.readouterr().err
+
+
+def test_the_readme_has_the_sizes_of_the_script(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["sizing.py"])
+    sizing.main()
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in capsys.readouterr().out.splitlines()]
+    head, rows = lines[0], [dict(zip(lines[0], line, strict=True)) for line in lines[2:] if len(line) == len(lines[0])]
+    wanted = ["GPUs", "peak", "hours for 100 steps"]
+    assert set(wanted) < set(head)
+    expected = [
+        [small["run"], small["tokens a step"], *(small[k] for k in wanted), *(large[k] for k in wanted)]
+        for small, large in zip(rows[::2], rows[1::2], strict=True)
+    ]
+    section = (ROOT / "README.md").read_text().split("## The paper's runs")[1].split("\n## ")[0]
+    table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.splitlines() if "M | " in line]
+    assert table == expected

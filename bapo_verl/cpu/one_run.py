@@ -1,0 +1,41 @@
+"""Refuses a second run on one machine, where it would get the first one's weights. Works around verl 0.9.1.
+
+verl names the socket on which a rank hands its weights to vLLM by Ray's job id (`/tmp/rl-colocate-zmq-<job id>-...`).
+Each local Ray counts its jobs from 1, so two runs with a Ray of their own use one name: they hang (seen here), or one
+samples from the other's weights. Nor can two runs share a Ray: they would share TransferQueue's controller (seen too).
+"""
+
+import os
+
+import psutil
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+
+def other_runs() -> list[int]:
+    """Process ids of the other `verl.trainer.main_ppo` on this machine."""
+    mine = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
+    runs = []
+    for process in psutil.process_iter(["pid", "cmdline", "status"]):
+        if process.info["pid"] not in mine and process.info["status"] != psutil.STATUS_ZOMBIE:
+            command = process.info["cmdline"] or []
+            if any(a == "-m" and b == "verl.trainer.main_ppo" for a, b in zip(command, command[1:], strict=False)):
+                runs.append(process.info["pid"])
+    return runs
+
+
+class OneRunCheck(Callback):
+    """Hydra callback, named in `config/platform/cpu.yaml`."""
+
+    def on_job_start(self, config: DictConfig, **kwargs) -> None:
+        """Called with the composed config, before verl's main function.
+
+        Raises:
+            SystemExit: when another run is on this machine.
+        """
+        if runs := other_runs():
+            raise SystemExit(
+                f"another verl run is on this machine (process {', '.join(map(str, runs))}): verl 0.9.1 gives the "
+                "sockets for the weights of both the same name, and one would sample from the other's weights. Wait "
+                "for it to end"
+            )
