@@ -110,6 +110,8 @@ def test_ratios_beyond_verls_clamp_are_counted_at_its_ends():
 
 def test_nothing_is_undefined_but_what_has_no_token():
     nothing = torch.zeros_like(MASK)
+    rows = token_rows(LOG_PROB, R, ADVANTAGES, nothing, None)  # verl fills batches up with answers of no token
+    assert torch.stack(rows).isfinite().all()
     assert all(math.isnan(value) for value in diagnosis(LOG_PROB, OLD, ADVANTAGES, nothing))
     positive = diagnosis(LOG_PROB, OLD, ADVANTAGES.abs(), MASK)._asdict()
     assert [name for name, value in positive.items() if math.isnan(value)] == ["negative_length"]
