@@ -64,40 +64,34 @@ class BapoFSDPEngine(FSDPEngineWithLMHead):
 
     def train_batch(self, data: TensorDict, loss_function: Callable) -> dict:
         """One update. Under `mini_batch` the bounds are chosen first, from all of `data` on all ranks."""
+        current, self._log_probs_are_current = self._log_probs_are_current, False  # about to move the weights
         policy_loss = _bapo_config(loss_function)
         if policy_loss is None:
             return super().train_batch(data, loss_function)
         group, bounds = self.get_data_parallel_group(), None
         if policy_loss.search_scope == "mini_batch":
-            saved = self._pass_is_saved(policy_loss)
+            # r is 1 by construction. `separate_async` restores other weights unseen by the engine.
+            saved = current and not policy_loss.rollout_anchor and policy_loss.trainer_mode != "separate_async"
             bounds = policy_loss.choose(self._sums(data, policy_loss, saved), group)
             bounds.metrics["actor/bapo/pass_saved"] = float(saved)
         policy_loss.update = Update(group, bounds)
         try:
             output = super().train_batch(data, loss_function)
         finally:
-            policy_loss.update, self._log_probs_are_current = None, False
+            policy_loss.update = None
         if policy_loss.rollout_anchor and "actor/entropy_loss" in output.get("metrics", {}):
             # verl's trainer logs actor/entropy only where it recomputes old_log_probs.
             output["metrics"]["actor/entropy"] = output["metrics"]["actor/entropy_loss"]
         return output
 
-    def _pass_is_saved(self, policy_loss: BapoPolicyLossConfig) -> bool:
-        """Whether r is 1 by construction. `separate_async` restores other weights behind the engine's back."""
-        return (
-            self._log_probs_are_current
-            and not policy_loss.rollout_anchor
-            and policy_loss.trainer_mode != "separate_async"
-        )
-
     def _sums(self, data: TensorDict, policy_loss: BapoPolicyLossConfig, saved: bool) -> Tensor:
         """`policy_loss.sums` of this rank's part of the optimizer batch, under the weights as they are."""
-        if saved:
-            parts = [
-                _micro_batch_sums(part.to(get_device_id()), policy_loss) for part in prepare_micro_batches(data)[0]
-            ]
-            return torch.stack(parts).sum(0)
         parts: list[Tensor] = []
+        if saved:
+            tu.assign_non_tensor(data, sp_size=self.ulysses_sequence_parallel_size)  # as verl does before it cuts
+            for micro_batch in prepare_micro_batches(data)[0]:
+                parts.append(_micro_batch_sums(micro_batch.to(get_device_id()), policy_loss))
+            return torch.stack(parts).sum(0)
 
         def collect(model_output: dict, data: TensorDict, dp_group=None) -> tuple[Tensor, dict]:
             log_prob = no_padding_2_padding(model_output["log_probs"], data)

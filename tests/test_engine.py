@@ -81,7 +81,7 @@ def optimizer_batch():
     )
 
 
-def rank_data(rank, world, micro, dynamic, packed):
+def rank_data(rank, world, micro, dynamic, packed, tokens):
     per_rank = SEQUENCES // world
     part = slice(rank * per_rank, (rank + 1) * per_rank)
     tensors = {
@@ -93,7 +93,7 @@ def rank_data(rank, world, micro, dynamic, packed):
         data,
         use_remove_padding=packed,
         use_dynamic_bsz=dynamic,
-        max_token_len_per_gpu=40,
+        max_token_len_per_gpu=tokens,
         micro_batch_size_per_gpu=micro,
         global_batch_size=SEQUENCES,
         temperature=1.0,
@@ -161,7 +161,8 @@ def updates(rank, world, init, out, model, policy_loss, setting):
     with engine.train_mode():
         history = []
         for _ in range(UPDATES):
-            data = rank_data(rank // sp, dp, setting.get("micro", 2), setting.get("dynamic", False), packed)
+            cut = setting.get("micro", 2), setting.get("dynamic", False), packed, setting.get("tokens", 40)
+            data = rank_data(rank // sp, dp, *cut)
             if setting.get("recompute"):
                 old_log_probs(engine, data, setting["recompute"], number=len(history))
             with mock.patch.object(engine, "forward_step", wraps=engine.forward_step) as forward:
@@ -319,13 +320,16 @@ def test_lora(model):
     assert len({update["actor/bapo/rho_start"] for update in history}) == UPDATES
 
 
-def test_ulysses_ranks_agree(model):
+@pytest.mark.parametrize("recompute", [None, "policy"])
+def test_ulysses_ranks_agree(model, recompute):
     """Two groups of two ranks that share a sequence: all four choose the same bounds, without a deadlock.
+
+    A micro-batch may be twice as long as a rank's share: 24 tokens, where the longest sequence has 22.
 
     The log-probabilities themselves are not verl's here: its Ulysses attention is a patch of flash-attn, which needs
     CUDA; with sdpa each rank attends to its own part of a sequence only. So this is not compared with the reference.
     """
-    history = run(model, world=4, sp=2)
+    history = run(model, world=4, sp=2, dynamic=True, tokens=12, recompute=recompute)
     assert len({update["actor/bapo/rho_start"] for update in history}) == UPDATES
 
 
