@@ -6,6 +6,7 @@ What this file does not exercise: a GPU, a real model, a model whose template op
 import doctest
 import json
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -128,6 +129,15 @@ def test_pass_at_k_is_reported_up_to_n_whatever_n_is():
 # --------------------------------------------------------------------------------------------------------------------
 # Published numbers and tables
 # --------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_readme_quotes_the_numbers_that_runs_are_put_beside():
+    page = (Path(scores.__file__).parents[1] / "README.md").read_text()
+    rows = re.findall(r"^\| paper: (.+?) \| ([\d.]+) \| ([\d.]+) \|", page, re.MULTILINE)
+    known = scores.RUNNABLE | scores.QUOTED
+    quoted = {name: (float(aime24), float(aime25)) for name, aime24, aime25 in rows if name in known}
+    assert len(quoted) == 5
+    assert quoted == {name: (known[name]["aime24"], known[name]["aime25"]) for name in quoted}
 
 
 def test_a_published_row_is_found_by_the_models_name_and_only_by_it():
