@@ -120,7 +120,7 @@ KEPT += ["training/off_policy/trajectory_staleness/mean", "training/off_policy/t
 
 def design() -> list[Setting]:
     """Every run, the most telling first: the map of learning rates, then each seed of all arms."""
-    chart = [Setting("grpo", x, lr, 0) for lr, x in itertools.product((1e-4, 2e-4, 5e-4, 1e-3), (1, 8))]
+    chart = [Setting("grpo", x, lr, 0) for lr, x in itertools.product((1e-4, 2e-4, 3e-4, 5e-4), (1, 8))]
     rested_on = ["grpo", "clip_higher", "bapo", "bapo_gradient"]  # what a claim rests on: five seeds
     runs = []
     for seed in range(5):
