@@ -170,19 +170,20 @@ def draw_entropy_rule(runs: Runs, path: Path) -> float:
     axes.set_ylabel("change of entropy to the next step", fontsize=10)
     axes.set_title(f"Entropy-Clip Rule: {len(predicted)} steps, correlation {correlation:.2f}", fontsize=11, loc="left")
     axes.spines[["top", "right"]].set_visible(False)
+    axes.locator_params(axis="x", nbins=6)
     figure.savefig(path, dpi=110)
     return correlation
 
 
 def draw(runs: Runs) -> list[str]:
-    """Draw each view that has runs; their names."""
+    """Draw each view that has something to compare; their names."""
     drawn = []
     for name, view in VIEWS.items():
         settings = defaultdict(list)
         for setting, run in sorted(runs.items(), key=lambda item: item[0].staleness):
             if view.keep(setting):
                 settings[view.label(setting)].append(run)
-        if settings:
+        if len(settings) > 1:  # nothing to compare otherwise
             draw_figure(view.panels, settings).savefig(RESULTS / f"{name}.png", dpi=90)
             drawn.append(name)
     return drawn

@@ -30,7 +30,7 @@ def tiny(request, tmp_path_factory):
     """The demo's model and data, barely warmed up, with embeddings of their own and with tied ones."""
     path = tmp_path_factory.mktemp("tiny") / request.param
     options = ["--tied"] if request.param == "tied" else []
-    command = [sys.executable, str(ROOT / "recipe" / "tiny.py"), "-o", str(path), "--steps", "200", *options]
+    command = [sys.executable, str(ROOT / "recipe" / "tiny.py"), "-o", str(path), "--steps", "240", *options]
     subprocess.run(command, check=True, timeout=TIME_LIMIT)
     return path
 
@@ -42,7 +42,7 @@ def environment(tiny, **variables):
 def demo(directory, *overrides, script=SCRIPT):
     """The demo's watcher around the demo's script."""
     watcher = [sys.executable, str(ROOT / "recipe" / "demo.py"), "-o", str(directory), "--"]
-    settings = ["actor_rollout_ref.actor.optim.lr=1e-3", "trainer.val_before_train=False", "trainer.test_freq=-1"]
+    settings = ["actor_rollout_ref.actor.optim.lr=3e-4", "trainer.val_before_train=False", "trainer.test_freq=-1"]
     return [*watcher, "bash", str(script), *settings, *overrides]
 
 

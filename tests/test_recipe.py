@@ -399,7 +399,7 @@ def test_a_step_against_the_one_that_skywork_quotes():
     model, response = measured("r1_distill_qwen_32b"), sizing.RUNS["r1_distill_qwen_32b"].response
     seconds = sizing.rollout_seconds(model, config, 32, H100, response)
     seconds += sizing.update_seconds(model, config, 32, H100, response)
-    assert f"these formulas say {round(seconds / sizing.SHARE, -1):.0f} (" in sizing.__doc__
+    assert f"{round(seconds / sizing.SHARE, -1):.0f} (tests/test_recipe.py)" in sizing.__doc__
     assert 1000 <= seconds / sizing.SHARE <= 2000
 
 
