@@ -8,13 +8,12 @@ and at the end a summary and DIR/training.png. However it ends (Ctrl-C too), no 
 
 import argparse
 import json
-import signal
 import statistics
 import sys
 import time
 from pathlib import Path
 
-from process import Run
+from process import Run, interrupt_on_signals
 from tqdm import tqdm
 
 from bapo_verl.figures import draw, read_run
@@ -87,7 +86,7 @@ def main() -> None:
     arguments = parser.parse_args()
     directory = arguments.output.resolve()
     directory.mkdir(parents=True)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a plain `kill` ends it as Ctrl-C does
+    interrupt_on_signals()
 
     run = Run(arguments.command, directory)
     print(f"log: {run.log}", flush=True)

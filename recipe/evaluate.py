@@ -20,7 +20,6 @@ import hashlib
 import json
 import re
 import shutil
-import signal
 import sys
 import time
 from collections import Counter
@@ -29,7 +28,7 @@ from pathlib import Path
 
 import pyarrow.parquet
 from prepare_data import REWARD, load_reward, write_whole
-from process import Run
+from process import Run, interrupt_on_signals
 from scores import Sample, as_markdown, as_text, published, quoted_table, reason_table, score_table, statistics
 from tqdm import tqdm
 
@@ -263,7 +262,7 @@ def evaluate(output: Path, data: list[Path], overrides: list[str]) -> None:
 
 def main() -> None:
     args = parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a plain `kill` ends it as Ctrl-C does
+    interrupt_on_signals()
     try:
         evaluate(args.output.resolve(), args.data, args.overrides)
     except EvaluationError as error:

@@ -18,7 +18,6 @@ import fnmatch
 import itertools
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -26,7 +25,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from prepare_data import write_whole
-from process import Run
+from process import Run, interrupt_on_signals
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -197,7 +196,7 @@ def main() -> None:
         print(*(f"{'missing' if s in missing else 'there':<8}{s.name}" for s in settings), sep="\n")
         print(f"{len(settings)} runs, {len(missing)} missing")
         return
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    interrupt_on_signals()
     try:
         train(missing, arguments.output.resolve())
     except KeyboardInterrupt:

@@ -11,6 +11,12 @@ import psutil
 GRACE_SECONDS = 20
 
 
+def interrupt_on_signals() -> None:
+    """Ctrl-C and a plain `kill` raise KeyboardInterrupt, also where a shell's `&` has set Ctrl-C to be ignored."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+
+
 class Run:
     """The command, and every process that it starts: Ray's daemons and vLLM's engines are among them."""
 
