@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "examples" / "run_bapo_tiny_qwen2_cpu.sh"
 PARTIAL_ROLLOUT = ROOT / "examples" / "run_bapo_tiny_qwen2_cpu_partial_rollout.sh"
 BYPASS = "algorithm.rollout_correction.bypass_mode"
-TIME_LIMIT = 420
+TIME_LIMIT = 600
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(2 * TIME_LIMIT)]
 
