@@ -199,8 +199,7 @@ def choose_bounds(sums: Tensor, path: SearchPath, target: float, contribution: s
     met = rho >= target
     first = torch.where(met.any(), met.int().argmax(), len(rho) - 1)
     sides = split_sides(sums, path)
-    positive = (sides.positive_free + sides.positive_clipped)[:, 0]
-    negative = (sides.negative_free + sides.negative_clipped)[:, 0]
+    positive, negative = sides.positive, sides.negative
     nothing = positive[1] + negative[1] == 0
     point = torch.where(nothing, 0, first)
     low, high = path.low.take(point), path.high.take(point)  # tensor[0-dim tensor] would sync with the host
@@ -224,6 +223,16 @@ class Sides(NamedTuple):
     positive_clipped: Tensor
     negative_free: Tensor
     negative_clipped: Tensor
+
+    @property
+    def positive(self) -> Tensor:
+        """Sums over all tokens with A_t > 0, [rows]: at any candidate, those it leaves alone and those it clips."""
+        return (self.positive_free + self.positive_clipped)[:, 0]
+
+    @property
+    def negative(self) -> Tensor:
+        """Sums over all tokens with A_t < 0, [rows]."""
+        return (self.negative_free + self.negative_clipped)[:, 0]
 
 
 def split_sides(sums: Tensor, path: SearchPath) -> Sides:

@@ -94,12 +94,11 @@ def diagnose(sums: Tensor, histogram: Tensor, path: SearchPath, choice: Choice) 
         histogram: float64 [BINS], `ratio_histogram`.
         path, choice: of the search on the same sums.
     """
-    point, parts = choice.steps.long(), split_sides(sums, path)
-    positive = (parts.positive_free + parts.positive_clipped)[:, 0]
-    negative = (parts.negative_free + parts.negative_clipped)[:, 0]
+    point, sides = choice.steps.long(), split_sides(sums, path)
+    positive, negative = sides.positive, sides.negative
     low, high = path.low.take(point).reshape(1), path.high.take(point).reshape(1)
-    free = (parts.positive_free.index_select(1, high) - parts.negative_free.index_select(1, low))[:, 0]
-    clipped = (parts.positive_clipped.index_select(1, high) + parts.negative_clipped.index_select(1, low))[:, 0]
+    free = (sides.positive_free.index_select(1, high) - sides.negative_free.index_select(1, low))[:, 0]
+    clipped = (sides.positive_clipped.index_select(1, high) + sides.negative_clipped.index_select(1, low))[:, 0]
     total = sums.sum(1)
     covariance = free[_PI_LOG_A] / total[_PI] - (total[_PI_LOG] / total[_PI]) * (free[_PI_A] / total[_PI])
     return Diagnosis(

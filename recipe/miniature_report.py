@@ -9,6 +9,7 @@ import re
 import statistics
 import warnings
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ from matplotlib.figure import Figure
 from miniature import LEARNING_RATE, RESULTS, Setting, design
 from prepare_data import write_whole
 
-from bapo_verl.figures import COLORS, RHO, Curve, Panel, Run, draw_figure, read_run, series
+from bapo_verl.figures import COLORS, FIGURES, RHO, Panel, Run, draw_figure, read_run, series
 
 LAST = 10  # steps at the end of a run whose mean is its result
 REWARD, ENTROPY, GRADIENT = "critic/score/mean", "actor/entropy", "actor/grad_norm"
@@ -34,6 +35,14 @@ def tail(run: Run, metric: str) -> float:
     return statistics.fmean(series(run, metric)[1][-LAST:])
 
 
+def mean(run: Run, metric: str) -> float:
+    return statistics.fmean(series(run, metric)[1])
+
+
+def largest(run: Run, metric: str) -> float:
+    return max(series(run, metric)[1])
+
+
 def interval(values: list[float], draws: int = 10_000) -> tuple[float, float]:
     """95% percentile bootstrap of the mean over seeds, with a fixed seed of its own."""
     rng = random.Random(0)
@@ -42,24 +51,24 @@ def interval(values: list[float], draws: int = 10_000) -> tuple[float, float]:
 
 
 def with_interval(values: list[float]) -> str:
-    mean = f"{statistics.fmean(values):.3f}"
-    return mean if len(values) == 1 else "{} ({:.3f} to {:.3f})".format(mean, *interval(values))
+    average = f"{statistics.fmean(values):.3f}"
+    return average if len(values) == 1 else "{} ({:.3f} to {:.3f})".format(average, *interval(values))
 
 
 class Column(NamedTuple):
     head: str
     metric: str
-    read: callable
+    read: Callable[[Run, str], float]
 
 
 COLUMNS = [
     Column("reward", REWARD, tail),
     Column("entropy", ENTROPY, tail),
-    Column("largest gradient norm", GRADIENT, lambda run, metric: max(series(run, metric)[1])),
+    Column("largest gradient norm", GRADIENT, largest),
     Column("rho at start", f"{RHO}_start", tail),
     Column("rho", RHO, tail),
-    Column("c_low", "actor/bapo/c_low", lambda run, metric: statistics.fmean(series(run, metric)[1])),
-    Column("c_high", "actor/bapo/c_high", lambda run, metric: statistics.fmean(series(run, metric)[1])),
+    Column("c_low", "actor/bapo/c_low", mean),
+    Column("c_high", "actor/bapo/c_high", mean),
 ]
 
 
@@ -104,21 +113,13 @@ def run_table(runs: Runs) -> str:
 class View(NamedTuple):
     """A figure: which runs, named how, in which panels."""
 
-    keep: callable
-    label: callable
+    keep: Callable[[Setting], bool]
+    label: Callable[[Setting], str]
     panels: list[Panel]
 
 
-BASIC = [
-    Panel("reward", [Curve(REWARD)]),
-    Panel("entropy of the policy", [Curve(ENTROPY)]),
-    Panel("gradient norm", [Curve(GRADIENT)]),
-]
-SEARCH = [
-    Panel("positive share of the loss", [Curve(RHO, "chosen bounds"), Curve(f"{RHO}_start", "(a-, a+)")]),
-    Panel("upper bound c_high", [Curve("actor/bapo/c_high")]),
-    Panel("lower bound c_low", [Curve("actor/bapo/c_low")]),
-]
+reward, entropy, share, c_high, c_low, gradient = FIGURES["training"]
+BASIC, SEARCH = [reward, entropy, gradient], [share, c_high, c_low]
 
 
 def arms(*names: str):
