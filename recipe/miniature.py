@@ -32,6 +32,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "recipe" / "miniature"
 STEPS, BATCH = 40, 16
 LEARNING_RATE = 3e-4  # by the map: one update a batch learns, eight lose what they learned, and nothing dies at once
+SILENCE_SECONDS = 600  # a step takes five to twenty, a start one to three minutes
 
 POLICY_LOSS = "actor_rollout_ref.actor.policy_loss"
 
@@ -48,6 +49,8 @@ def bapo(**keys) -> list[str]:
 
 
 NO_DUAL_CLIP = ["actor_rollout_ref.actor.clip_ratio_c=1e9"]
+# verl 0.9.1 hands a batch over in the order in which its answers ended, so that an update is on answers of one length.
+SHUFFLE = ["actor_rollout_ref.actor.shuffle=True"]
 PARTIAL_ROLLOUT = [
     "trainer.v1.trainer_mode=colocate_async",
     "trainer.v1.colocate_async.num_warmup_batches=2",
@@ -65,9 +68,11 @@ ARMS = {
     "bapo_weight": bapo(token_weight="rollout_prob"),
     "bapo_0.3": bapo(target_contribution=0.3),
     "bapo_0.5": bapo(target_contribution=0.5),
-    "bapo_gradient_0.5": bapo(target_contribution=0.5, contribution="gradient"),
+    "bapo_c_low_fixed": bapo(c_low_max=0.6),
     "grpo_no_dual": fixed(0.8, 1.2) + NO_DUAL_CLIP,
     "bapo_no_dual": bapo() + NO_DUAL_CLIP,
+    "grpo_shuffle": fixed(0.8, 1.2) + SHUFFLE,
+    "bapo_shuffle": bapo() + SHUFFLE,
     "grpo_partial": fixed(0.8, 1.2) + PARTIAL_ROLLOUT,
     "bapo_partial": bapo() + PARTIAL_ROLLOUT,
 }
@@ -111,6 +116,7 @@ SHARED = [
     "actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=64",
     f"trainer.v1.sampler.custom_sampler.path={ROOT / 'recipe' / 'quick_sampler.py'}",
     "trainer.v1.sampler.custom_sampler.name=QuickReplayBuffer",
+    f"actor_rollout_ref.rollout.engine_kwargs.vllm.kv_cache_memory_bytes={2**28}",
     "trainer.val_before_train=False",
     "trainer.test_freq=-1",
 ]
@@ -121,6 +127,7 @@ KEPT += ["training/off_policy/trajectory_staleness/mean", "training/off_policy/t
 def design() -> list[Setting]:
     """Every run, the most telling first: the map of learning rates, then each seed of all arms."""
     chart = [Setting("grpo", x, lr, 0) for lr, x in itertools.product((1e-4, 2e-4, 3e-4, 5e-4), (1, 8))]
+    chart += [Setting("grpo_shuffle", 8, lr, 0) for lr in (1e-4, 5e-4)]
     rested_on = ["grpo", "clip_higher", "bapo", "bapo_gradient"]  # what a claim rests on: five seeds
     runs = []
     for seed in range(5):
@@ -160,6 +167,18 @@ def start(setting: Setting, tiny: Path, output: Path) -> Run:
     return Run(["bash", str(script), *SHARED, *setting.overrides()], directory)
 
 
+def wait(run: Run, bar: tqdm) -> bool:
+    """Until the run ends. False where it has logged nothing for too long: short of memory, Ray kills a worker, and verl
+    waits for it for ever."""
+    while run.alive():
+        sign = run.metrics if run.metrics.exists() else run.log
+        if time.time() - sign.stat().st_mtime > SILENCE_SECONDS:
+            return False
+        time.sleep(1)
+        bar.refresh()
+    return True
+
+
 def train(settings: list[Setting], output: Path) -> None:
     """Make the runs that are missing, one after another. One that fails is named at the end; the others go on."""
     tiny = make_model(output)
@@ -170,12 +189,12 @@ def train(settings: list[Setting], output: Path) -> None:
             bar.set_postfix_str(setting.name)
             run = start(setting, tiny, output)
             try:
-                while run.alive():
-                    time.sleep(1)
-                    bar.refresh()
+                ended = wait(run, bar)
             finally:
                 run.end()
-            if run.process.returncode:
+            if not ended:
+                failed.append(f"{setting.name}: silent for {SILENCE_SECONDS} s and ended, see {run.log}")
+            elif run.process.returncode:
                 failed.append(f"{setting.name}: exit code {run.process.returncode}, see {run.log}")
             else:
                 text = compact(run.metrics)

@@ -3,7 +3,7 @@
 python recipe/miniature_report.py       draws recipe/miniature/*.png and writes the tables of its README.md
 """
 
-import math
+import json
 import random
 import re
 import statistics
@@ -21,7 +21,11 @@ from bapo_verl.figures import COLORS, FIGURES, RHO, Panel, Run, draw_figure, rea
 
 LAST = 10  # steps at the end of a run whose mean is its result
 REWARD, ENTROPY, GRADIENT = "critic/score/mean", "actor/entropy", "actor/grad_norm"
+ENTROPY_RULE = RESULTS / "entropy_rule.jsonl"
+ENTROPY_STEPS = {"gradient_step": "a step along the gradient", "adam_step": "Adam's step"}
+
 Runs = dict[Setting, Run]
+Kind = tuple[str, int]  # arm, updates
 
 
 def load() -> Runs:
@@ -52,7 +56,7 @@ def interval(values: list[float], draws: int = 10_000) -> tuple[float, float]:
 
 def with_interval(values: list[float]) -> str:
     average = f"{statistics.fmean(values):.3f}"
-    return average if len(values) == 1 else "{} ({:.3f} to {:.3f})".format(average, *interval(values))
+    return average if len(set(values)) == 1 else "{} ({:.3f} to {:.3f})".format(average, *interval(values))
 
 
 class Column(NamedTuple):
@@ -69,6 +73,19 @@ COLUMNS = [
     Column("rho", RHO, tail),
     Column("c_low", "actor/bapo/c_low", mean),
     Column("c_high", "actor/bapo/c_high", mean),
+]
+
+
+COMPARISONS: list[tuple[Kind, Kind]] = [
+    (("grpo", 8), ("grpo", 1)),
+    *(((arm, 8), ("grpo", 8)) for arm in ("clip_higher", "fixed_high", "fixed_low", "bapo", "bapo_gradient")),
+    *((("bapo", x), ("grpo", x)) for x in (2, 4)),
+    (("bapo_partial", 8), ("grpo_partial", 8)),
+    (("bapo_shuffle", 8), ("grpo_shuffle", 8)),
+    (("grpo_shuffle", 8), ("grpo", 8)),
+    *(((arm, 8), ("bapo", 8)) for arm in ("bapo_gradient", "bapo_c_low_fixed", "bapo_micro", "bapo_weight")),
+    *(((arm, 8), ("bapo", 8)) for arm in ("bapo_0.3", "bapo_0.5", "bapo_no_dual")),
+    (("grpo_no_dual", 8), ("grpo", 8)),
 ]
 
 
@@ -110,6 +127,37 @@ def run_table(runs: Runs) -> str:
     )
 
 
+def paired(runs: Runs, arm: Kind, other: Kind, column: Column) -> list[float]:
+    """The difference that `arm` makes to `other`, seed by seed: both saw the same problems in the same order."""
+    seeds = [s.seed for s in design() if s[:3] == (*arm, LEARNING_RATE) and s in runs]
+    pairs = [(Setting(*arm, LEARNING_RATE, seed), Setting(*other, LEARNING_RATE, seed)) for seed in seeds]
+    return [column.read(runs[a], column.metric) - column.read(runs[b], column.metric) for a, b in pairs if b in runs]
+
+
+def difference_table(runs: Runs) -> str:
+    """One row for each of COMPARISONS: mean difference over the seeds, with 95% intervals."""
+    columns = COLUMNS[:3]
+    rows = []
+    for arm, other in COMPARISONS:
+        differences = [paired(runs, arm, other, column) for column in columns]
+        names = [f"{name}, {x} update{'s' * (x > 1)}" for name, x in (arm, other)]
+        number = len(differences[0])
+        rows.append([*names, str(number), *(with_interval(d) if number else "not run" for d in differences)])
+    return table(["arm", "less", "seeds", *(c.head for c in columns)], rows)
+
+
+def state(runs: Runs) -> str:
+    """How much of the design is made."""
+    made, planned = len(by_setting(runs)), len({s[:3] for s in design()})
+    return (
+        f"{len(runs)} of the design's {len(design())} runs are made, {made} of its {planned} settings with one seed or "
+        'more. What is not made stands as "not run" in the tables.'
+    )
+
+
+TABLES = {"state": state, "settings": setting_table, "differences": difference_table, "runs": run_table}
+
+
 class View(NamedTuple):
     """A figure: which runs, named how, in which panels."""
 
@@ -119,6 +167,7 @@ class View(NamedTuple):
 
 
 reward, entropy, share, c_high, c_low, gradient = FIGURES["training"]
+length = FIGURES["tokens"][2]
 BASIC, SEARCH = [reward, entropy, gradient], [share, c_high, c_low]
 
 
@@ -138,42 +187,59 @@ VIEWS = {
     ),
     "arms": View(arms("grpo", "clip_higher", "bapo", "bapo_gradient"), lambda s: s.arm, BASIC + SEARCH),
     "fixed": View(arms("grpo", "clip_higher", "fixed_high", "fixed_low"), lambda s: s.arm, BASIC),
-    "target": View(arms("bapo_0.3", "bapo", "bapo_0.5", "bapo_gradient_0.5"), lambda s: s.arm, BASIC + SEARCH),
-    "readings": View(arms("bapo", "bapo_gradient", "bapo_micro", "bapo_weight"), lambda s: s.arm, BASIC + SEARCH),
+    "target": View(arms("bapo_0.3", "bapo", "bapo_0.5"), lambda s: s.arm, BASIC + SEARCH),
+    "readings": View(
+        arms("bapo", "bapo_gradient", "bapo_c_low_fixed", "bapo_micro", "bapo_weight"), lambda s: s.arm, BASIC + SEARCH
+    ),
+    "dual_clip": View(arms("grpo", "grpo_no_dual", "bapo", "bapo_no_dual"), lambda s: s.arm, BASIC),
+    "order": View(arms("grpo", "grpo_shuffle", "bapo", "bapo_shuffle"), lambda s: s.arm, [reward, length, share]),
     "partial": View(arms("grpo_partial", "bapo_partial"), lambda s: s.arm, BASIC),
+    "tokens": View(
+        lambda s: (s.arm, s.staleness) in {("grpo", 1), ("grpo", 8), ("bapo", 8)} and s.lr == LEARNING_RATE,
+        lambda s: f"{s.arm}, {s.staleness} update{'s' * (s.staleness > 1)}",
+        FIGURES["tokens"],
+    ),
 }
 
 
-def entropy_changes(runs: Runs) -> tuple[list[float], list[float]]:
-    """Of every step but the last: the change the rule predicts for a unit step, and the change that followed."""
-    predicted, followed = [], []
-    for run in runs.values():
-        rule, entropy = (
-            dict(zip(*series(run, metric), strict=True)) for metric in ("actor/bapo/entropy_change", ENTROPY)
-        )
-        for step in rule:
-            if step + 1 in entropy and math.isfinite(rule[step]):
-                predicted.append(rule[step])
-                followed.append(entropy[step + 1] - entropy[step])
-    return predicted, followed
+def draw_entropy_rule(path: Path) -> list[float]:
+    """What recipe/entropy_rule.py measured against what the rule predicted; the correlations."""
+    records = [json.loads(line) for line in ENTROPY_RULE.read_text().splitlines()]
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    correlations = []
+    for axes, (metric, step) in zip(figure.subplots(1, 2), ENTROPY_STEPS.items(), strict=True):
+        predicted, measured = ([record[key] for record in records] for key in ("predicted", metric))
+        correlations.append(statistics.correlation(predicted, measured))
+        axes.scatter(predicted, measured, s=8, alpha=0.4, color=COLORS[0], linewidths=0)
+        axes.axhline(0, color="0.6", linewidth=0.6)
+        axes.axvline(0, color="0.6", linewidth=0.6)
+        axes.set_xlabel("predicted: -Cov[log pi, A X]", fontsize=10)
+        axes.set_title(f"{step}: correlation {correlations[-1]:.2f}", fontsize=11, loc="left")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.locator_params(nbins=6)
+    figure.axes[0].set_ylabel(f"measured change of entropy, {len(records)} updates", fontsize=10)
+    figure.savefig(path, dpi=100)
+    return correlations
 
 
-def draw_entropy_rule(runs: Runs, path: Path) -> float:
-    """The scatter; returns its correlation."""
-    predicted, followed = entropy_changes(runs)
-    correlation = statistics.correlation(predicted, followed)
-    figure = Figure(figsize=(5.5, 4.2), layout="constrained")
+def draw_stalenesses(runs: Runs, path: Path) -> None:
+    """Reward at the end against the number of updates on a batch, GRPO and BAPO (Fig. 11), with 95% intervals."""
+    figure = Figure(figsize=(5.5, 3.6), layout="constrained")
     axes = figure.subplots()
-    axes.scatter(predicted, followed, s=6, alpha=0.4, color=COLORS[0], linewidths=0)
-    axes.axhline(0, color="0.6", linewidth=0.6)
-    axes.axvline(0, color="0.6", linewidth=0.6)
-    axes.set_xlabel("-Cov[log pi, A X], mean over the step's updates", fontsize=10)
-    axes.set_ylabel("change of entropy to the next step", fontsize=10)
-    axes.set_title(f"Entropy-Clip Rule: {len(predicted)} steps, correlation {correlation:.2f}", fontsize=11, loc="left")
+    for arm, color, shift in (("grpo", COLORS[0], 0.98), ("bapo", COLORS[1], 1.02)):
+        groups = {x: g for (name, x, lr), g in sorted(by_setting(runs).items()) if (name, lr) == (arm, LEARNING_RATE)}
+        values = [[tail(run, REWARD) for run in group] for group in groups.values()]
+        means = [statistics.fmean(v) for v in values]
+        spread = [[abs(bound - m) for bound in interval(v)] for m, v in zip(means, values, strict=True)]
+        places = [x * shift for x in groups]  # beside each other, not on top
+        axes.errorbar(places, means, list(zip(*spread, strict=True)), color=color, marker="o", capsize=3, label=arm)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks([1, 2, 4, 8], ["1", "2", "4", "8"])
+    axes.set_xlabel("updates on each batch", fontsize=10)
+    axes.set_ylabel(f"reward, last {LAST} steps", fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.locator_params(axis="x", nbins=6)
-    figure.savefig(path, dpi=110)
-    return correlation
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=100)
 
 
 def draw(runs: Runs) -> list[str]:
@@ -202,12 +268,13 @@ def main() -> None:
     runs = load()
     warnings.simplefilter("ignore")  # a metric that an arm does not log leaves its panel empty
     drawn = draw(runs)
-    correlation = draw_entropy_rule(runs, RESULTS / "entropy_rule.png")
+    draw_stalenesses(runs, RESULTS / "stalenesses.png")
+    correlations = draw_entropy_rule(RESULTS / "entropy_rule.png")
     page = (RESULTS / "README.md").read_text()
-    for name, text in (("settings", setting_table(runs)), ("runs", run_table(runs))):
-        page = fill(page, name, text)
+    for name, make in TABLES.items():
+        page = fill(page, name, make(runs))
     write_whole(RESULTS / "README.md", lambda path: path.write_text(page))
-    print(f"{len(runs)} of {len(design())} runs; {', '.join(drawn)}; Entropy-Clip Rule: correlation {correlation:.3f}")
+    print(f"{len(runs)} of {len(design())} runs; {', '.join(drawn)}; Entropy-Clip Rule: correlations", *correlations)
 
 
 if __name__ == "__main__":

@@ -9,15 +9,21 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import torch
 from hydra import compose, initialize_config_module
+from torch.distributions import Categorical
+from tqdm import tqdm
 from verl.utils.config import omega_conf_to_dataclass
 
 RECIPE = Path(__file__).resolve().parents[1] / "recipe"
 sys.path.insert(0, str(RECIPE))
 
+import entropy_rule  # noqa: E402
 import miniature  # noqa: E402
 import miniature_report as report  # noqa: E402
 from miniature import ARMS, Setting, design  # noqa: E402
+from process import Run  # noqa: E402
+from tiny import make_model, make_tokenizer  # noqa: E402
 
 
 def test_the_design_has_five_seeds_where_a_claim_rests_and_three_elsewhere():
@@ -49,6 +55,16 @@ def test_a_log_is_kept_at_four_digits_without_what_nobody_draws(tmp_path):
     assert miniature.compact(log) == '{"step":1,"data":{"actor/bapo/rho":0.1235,"critic/score/mean":0.5}}\n'
 
 
+@pytest.mark.parametrize(("command", "ended"), [(["true"], True), (["sleep", "60"], False)])
+def test_a_run_that_falls_silent_is_not_waited_for(command, ended, tmp_path, monkeypatch):
+    monkeypatch.setattr(miniature, "SILENCE_SECONDS", 2)
+    run = Run(command, tmp_path)
+    try:
+        assert miniature.wait(run, tqdm(disable=True)) == ended
+    finally:
+        run.end()
+
+
 def run_with(reward, change=0.0):
     keys = {"actor/entropy": 1.0, "actor/grad_norm": 1.0, "actor/bapo/c_low": 0.6, "actor/bapo/c_high": 1.2}
     keys |= {"actor/bapo/rho": 0.4, "actor/bapo/rho_start": 0.4, "actor/bapo/entropy_change": 0.0}
@@ -65,7 +81,8 @@ def test_an_interval_is_of_the_mean_over_seeds():
     low, high = report.interval([0.0, 1.0])  # both 0 with probability 1/4, both 1 with 1/4
     assert (low, high) == (0.0, 1.0)
     assert report.with_interval([0.25]) == "0.250"
-    assert report.with_interval([0.5, 0.5]) == "0.500 (0.500 to 0.500)"
+    assert report.with_interval([0.0, 1.0]) == "0.500 (0.000 to 1.000)"
+    assert report.with_interval([0.5, 0.5]) == "0.500"  # bounds that do not move
 
 
 def test_every_run_of_the_design_is_in_the_table_made_or_not():
@@ -75,9 +92,65 @@ def test_every_run_of_the_design_is_in_the_table_made_or_not():
     assert "| 0.250 |" in rows[0] and all("not run" in row for row in rows[1:])
 
 
-def test_the_change_of_entropy_that_followed_is_that_to_the_next_step():
-    runs = {design()[0]: [(1, {"actor/entropy": 1.0, "actor/bapo/entropy_change": 0.5}), (2, {"actor/entropy": 0.75})]}
-    assert report.entropy_changes(runs) == ([0.5], [-0.25])
+def test_a_difference_is_between_runs_of_one_seed():
+    lr = miniature.LEARNING_RATE
+    rewards = {("bapo", 0): 0.5, ("grpo", 0): 0.25, ("bapo", 1): 0.75, ("grpo", 1): 0.25, ("bapo", 2): 0.75}
+    runs = {Setting(arm, 8, lr, seed): run_with(reward) for (arm, seed), reward in rewards.items()}
+    assert report.paired(runs, ("bapo", 8), ("grpo", 8), report.COLUMNS[0]) == [0.25, 0.5]  # grpo lacks seed 2
+    row = next(row for row in report.difference_table(runs).splitlines() if row.startswith("| bapo, 8 updates | grpo"))
+    assert "| 2 | 0.375 (0.250 to 0.500) |" in row
+
+
+def test_every_arm_is_compared_with_another():
+    compared = {name for pair in report.COMPARISONS for name, _ in pair}
+    assert compared == set(ARMS)
+
+
+@pytest.fixture
+def unsure():
+    """An untrained model of the miniature's size, and two problems of eight random answers, one of them right."""
+    torch.manual_seed(0)
+    tokenizer = make_tokenizer()
+    model = make_model(tokenizer, tied=False)
+    batch = entropy_rule.sample(model, tokenizer, [(10, 2, 3), (11, 2, 3)])
+    batch["advantages"] = torch.where(torch.arange(16) == 0, 2.0, -0.25)[:, None] * batch["response_mask"]
+    return model, batch
+
+
+def test_log_probs_and_entropy_are_of_the_answers_tokens(unsure):
+    model, batch = unsure
+    rows, length = batch["answers"].shape
+    batch["response_mask"] = (torch.arange(length) < 3).float().expand(rows, length)  # the rest does not count
+    log_prob, entropy = entropy_rule.log_prob_and_entropy(model, batch)
+    policy = Categorical(logits=model(batch["ids"]).logits[:, -length - 1 : -1])
+    torch.testing.assert_close(log_prob, policy.log_prob(batch["answers"]))
+    torch.testing.assert_close(entropy, policy.entropy()[:, :3].mean())
+
+
+def test_a_gradient_step_changes_entropy_by_its_directional_derivative_and_is_taken_back(unsure):
+    """d/ds H(theta - s g) at 0 is - <dH/dtheta, g>, here by autograd."""
+    model, batch = unsure
+    _, entropy = entropy_rule.log_prob_and_entropy(model, batch)
+    slope = torch.autograd.grad(entropy, [*model.parameters()])
+    before = [p.clone() for p in model.parameters()]
+    log_prob, _ = entropy_rule.log_prob_and_entropy(model, batch)
+    (-(batch["advantages"] * log_prob).sum() / batch["response_mask"].sum()).backward()
+    expected = -sum((h * p.grad).sum() for h, p in zip(slope, model.parameters(), strict=True)).item()
+    measured = entropy_rule.change_along_gradient(model, batch, entropy.item())
+    assert measured == pytest.approx(expected, rel=0.05)
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+
+
+def test_an_update_records_what_was_predicted_and_what_happened(unsure):
+    model, batch = unsure
+    _, before = entropy_rule.log_prob_and_entropy(model, batch)
+    record = entropy_rule.update(model, torch.optim.AdamW(model.parameters(), lr=1e-3), batch)
+    _, after = entropy_rule.log_prob_and_entropy(model, batch)
+    assert record["entropy"] == before.item() and record["adam_step"] == pytest.approx((after - before).item())
+    assert record["adam_step"] != 0 and record["reward"] == batch["reward"].mean()
+    log_prob, pi = batch["old_log_prob"], batch["response_mask"]  # r = 1 at the first update
+    mean = [(x * pi).sum() / pi.sum() for x in (log_prob * batch["advantages"], log_prob, batch["advantages"])]
+    assert record["predicted"] == pytest.approx(-(mean[0] - mean[1] * mean[2]).item(), rel=1e-3)  # -Cov[log pi, A]
 
 
 def test_a_page_without_its_marks_is_an_error():
@@ -89,7 +162,8 @@ def test_a_page_without_its_marks_is_an_error():
 def test_the_page_has_the_numbers_of_the_logs():
     runs, page = report.load(), (report.RESULTS / "README.md").read_text()
     assert report.setting_table(runs) in page and report.run_table(runs) in page
-    kept = {path.stem for path in report.RESULTS.glob("*.jsonl")}
+    assert report.difference_table(runs) in page
+    kept = {path.stem for path in report.RESULTS.glob("*seed*.jsonl")}
     assert kept == {setting.name for setting in runs}  # no run is left out of the table
     for figure in report.RESULTS.glob("*.png"):
         assert f"({figure.name})" in page

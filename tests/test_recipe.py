@@ -13,11 +13,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
+from tensordict import TensorDict
 from verl.trainer.ppo.utils import need_critic, need_reference_policy
-from verl.trainer.ppo.v1 import get_trainer_cls
+from verl.trainer.ppo.v1 import get_trainer_cls, replay_buffer
 from verl.utils.config import validate_config
+from verl.utils.tensordict_utils import make_iterator
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE, EXAMPLES = ROOT / "recipe", ROOT / "examples"
@@ -151,6 +154,26 @@ def test_the_values_are_those_of_their_sources(run):
     bounds = [loss[f"{c}_{what}"] for c in ("c_low", "c_high") for what in ("start", "max", "step")]
     arm = "bapo_octothinker" if run == "octothinker_3b" else "bapo"
     assert [loss.target_contribution, *bounds] == BOUNDS[arm]
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_updates_are_on_answers_of_every_length(run):
+    assert composed(run).actor_rollout_ref.actor.shuffle
+
+
+def test_without_shuffle_updates_are_on_answers_in_the_order_in_which_they_ended(monkeypatch):
+    """Why the recipes set actor.shuffle. When this fails, verl sorts a batch by its prompts, and they need not.
+
+    TransferQueue is replaced by what verl has read from it: keys, each put there when its answer ended. That answers of
+    one length then share their updates is in the logs of recipe/miniature.
+    """
+    monkeypatch.setattr(replay_buffer.tq, "kv_clear", lambda **_: None)
+    ended = ["p_1_0", "q_0_0", "p_0_0", "q_1_0"]
+    buffer = object.__new__(replay_buffer.ReplayBuffer)
+    batch = buffer._materialize_batch("train", ["p", "q"], {key: {} for key in ended})
+    assert batch.keys == ended
+    mini_batches = make_iterator(TensorDict({"answer": torch.arange(4)}, batch_size=4), mini_batch_size=2, epochs=1)
+    assert [mini_batch["answer"].tolist() for mini_batch in mini_batches] == [[0, 1], [2, 3]]
 
 
 @pytest.mark.parametrize("run", RUNS)
