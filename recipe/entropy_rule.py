@@ -21,9 +21,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import numpy as np
 import torch
-from miniature import BATCH, LEARNING_RATE, RESULTS, STEPS
+from miniature import BATCH, LEARNING_RATE, RESULTS, STEPS, four_digits
 from prepare_data import write_whole
-from tiny import MAX_RESPONSE_TOKENS, encode_prompt, make_problems
+from tiny import MAX_RESPONSE_TOKENS, encode_prompt, is_right, make_problems
 from torch import Tensor
 from tqdm import trange
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -51,9 +51,8 @@ def sample(model, tokenizer, problems: list[tuple[int, int, int]]) -> dict[str, 
     answers = ids[:, prompts.shape[1] :]
     mask = get_response_mask(answers, tokenizer.eos_token_id, dtype=torch.float32)  # up to the end token, with it
     texts = tokenizer.batch_decode(answers, skip_special_tokens=True)
-    right = [text.endswith(f"\\boxed{{{a + b * c}}}") for text, (a, b, c) in zip(texts, problems, strict=True)]
     rewards = torch.zeros_like(mask)
-    rewards[:, 0] = torch.tensor(right).float()
+    rewards[:, 0] = torch.tensor([*map(is_right, texts, problems)]).float()
     groups = np.arange(len(problems)) // ANSWERS
     advantages, _ = compute_grpo_outcome_advantage(rewards, mask, groups)
     batch = dict(ids=ids, answers=answers, response_mask=mask, advantages=advantages, reward=rewards.sum(1))
@@ -101,14 +100,14 @@ def update(model, optimizer, batch: dict[str, Tensor]) -> dict[str, float]:
     }
 
 
-def experiment(tiny: Path, steps: int) -> list[dict[str, float]]:
+def experiment(tiny: Path) -> list[dict[str, float]]:
     """One record for each update of a training like the miniature's."""
     torch.manual_seed(0)
     tokenizer = AutoTokenizer.from_pretrained(tiny / "model")
     model = AutoModelForCausalLM.from_pretrained(tiny / "model")
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.999), weight_decay=0.01)
     problems, records = make_problems(seed=1), []
-    for step in trange(steps, unit="step"):
+    for step in trange(STEPS, unit="step"):
         batch = sample(model, tokenizer, problems[step * BATCH : (step + 1) * BATCH])
         for rows in torch.arange(BATCH * ANSWERS).chunk(UPDATES):
             part = {key: value[rows] for key, value in batch.items()}
@@ -120,10 +119,8 @@ def experiment(tiny: Path, steps: int) -> list[dict[str, float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tiny", type=Path, metavar="TINY")
-    parser.add_argument("--steps", type=int, default=STEPS)
-    arguments = parser.parse_args()
-    records = experiment(arguments.tiny, arguments.steps)
-    lines = [json.dumps({key: float(f"{value:.4g}") for key, value in record.items()}) for record in records]
+    records = experiment(parser.parse_args().tiny)
+    lines = [json.dumps(four_digits(record)) for record in records]
     write_whole(OUTPUT, lambda path: path.write_text("\n".join(lines) + "\n"))
 
 

@@ -139,14 +139,18 @@ def design() -> list[Setting]:
     return list(dict.fromkeys(chart + runs))  # one place of the map is in the arms too
 
 
+def four_digits(data: dict[str, float]) -> dict[str, float]:
+    return {key: float(f"{value:.4g}") for key, value in data.items()}
+
+
 def compact(log: Path) -> str:
     """verl's JSON lines with what is drawn and said of them, at four digits."""
     lines = []
     for line in log.read_text().splitlines():
         record = json.loads(line)
         kept = {k: v for k, v in record["data"].items() if k in KEPT or k.startswith("actor/bapo/")}
-        kept = {k: float(f"{v:.4g}") for k, v in kept.items() if v is not None}
-        lines.append(json.dumps({"step": record["step"], "data": kept}, separators=(",", ":")))
+        kept = {k: v for k, v in kept.items() if v is not None}
+        lines.append(json.dumps({"step": record["step"], "data": four_digits(kept)}, separators=(",", ":")))
     return "\n".join(lines) + "\n"
 
 

@@ -129,9 +129,13 @@ def run_table(runs: Runs) -> str:
 
 def paired(runs: Runs, arm: Kind, other: Kind, column: Column) -> list[float]:
     """The difference that `arm` makes to `other`, seed by seed: both saw the same problems in the same order."""
-    seeds = [s.seed for s in design() if s[:3] == (*arm, LEARNING_RATE) and s in runs]
-    pairs = [(Setting(*arm, LEARNING_RATE, seed), Setting(*other, LEARNING_RATE, seed)) for seed in seeds]
+    ours = [setting for setting in runs if setting[:3] == (*arm, LEARNING_RATE)]
+    pairs = [(a, Setting(*other, LEARNING_RATE, a.seed)) for a in ours]
     return [column.read(runs[a], column.metric) - column.read(runs[b], column.metric) for a, b in pairs if b in runs]
+
+
+def in_words(arm: str, staleness: int) -> str:
+    return f"{arm}, {staleness} update{'s' * (staleness > 1)}"
 
 
 def difference_table(runs: Runs) -> str:
@@ -140,9 +144,15 @@ def difference_table(runs: Runs) -> str:
     rows = []
     for arm, other in COMPARISONS:
         differences = [paired(runs, arm, other, column) for column in columns]
-        names = [f"{name}, {x} update{'s' * (x > 1)}" for name, x in (arm, other)]
         number = len(differences[0])
-        rows.append([*names, str(number), *(with_interval(d) if number else "not run" for d in differences)])
+        rows.append(
+            [
+                in_words(*arm),
+                in_words(*other),
+                str(number),
+                *(with_interval(d) if number else "not run" for d in differences),
+            ]
+        )
     return table(["arm", "less", "seeds", *(c.head for c in columns)], rows)
 
 
@@ -196,7 +206,7 @@ VIEWS = {
     "partial": View(arms("grpo_partial", "bapo_partial"), lambda s: s.arm, BASIC),
     "tokens": View(
         lambda s: (s.arm, s.staleness) in {("grpo", 1), ("grpo", 8), ("bapo", 8)} and s.lr == LEARNING_RATE,
-        lambda s: f"{s.arm}, {s.staleness} update{'s' * (s.staleness > 1)}",
+        lambda s: in_words(s.arm, s.staleness),
         FIGURES["tokens"],
     ),
 }

@@ -166,6 +166,11 @@ def warm_up(
             bar.set_postfix(loss=f"{loss.item():.3f}")
 
 
+def is_right(answer: str, problem: tuple[int, int, int]) -> bool:
+    a, b, c = problem
+    return answer.endswith(f"\\boxed{{{a + b * c}}}")
+
+
 @torch.no_grad()
 def sampling_accuracy(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, problems: list) -> float:
     """Share of problems answered right by one sample at temperature 1."""
@@ -179,8 +184,7 @@ def sampling_accuracy(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFas
         top_k=0,
     )
     answers = tokenizer.batch_decode(output[:, ids.shape[1] :], skip_special_tokens=True)
-    right = [answer.endswith(f"\\boxed{{{a + b * c}}}") for answer, (a, b, c) in zip(answers, problems, strict=True)]
-    return sum(right) / len(right)
+    return sum(map(is_right, answers, problems)) / len(problems)
 
 
 def build(directory: Path, tied: bool, steps: int, slips: float, train_size: int, seed: int) -> None:
