@@ -67,7 +67,7 @@ def summary(run: Run, directory: Path) -> str:
     """What a reader wants to know first. Every number is read from the log."""
     history = read_run(run.metrics)
     trained = [data for _, data in history if "actor/bapo/rho" in data]
-    accuracy = [v for _, data in history for k, v in data.items() if k.startswith("val-core/") and "/acc/" in k]
+    accuracy = [v for _, data in history for k, v in data.items() if k.startswith("val-core/") and "/acc/mean@" in k]
     rows = []
     if len(accuracy) > 1:
         rows.append(("accuracy on the test set", f"{accuracy[0]:.3f} before, {accuracy[-1]:.3f} after"))

@@ -28,7 +28,7 @@ from pathlib import Path
 
 import pyarrow.parquet
 from prepare_data import REWARD, load_reward, write_whole
-from process import Run, interrupt_on_signals
+from process import Run, interrupt_on_signals, waiting_bar
 from scores import Sample, as_markdown, as_text, published, quoted_table, reason_table, score_table, statistics
 from tqdm import tqdm
 
@@ -110,13 +110,12 @@ def answers_so_far(log: str) -> dict[str, int]:
 
 def follow(run: Run, name: str, total: int) -> None:
     """A bar of the answers until the run ends."""
-    with tqdm(total=total, desc=f"{name}: starting Ray, FSDP and vLLM", unit="answer") as bar:
+    with waiting_bar(total, "answer", f"{name}: starting Ray, FSDP and vLLM") as bar:
         while run.alive():
             done = sum(answers_so_far(run.log.read_text(errors="replace")).values())
             if done:
                 bar.set_description(name, refresh=False)
-            bar.n = done
-            bar.refresh()
+            bar.update(done - bar.n)
             time.sleep(1)
         if run.process.returncode == 0:
             bar.update(total - bar.n)

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from prepare_data import write_whole
-from process import Run, interrupt_on_signals
+from process import Run, interrupt_on_signals, waiting_bar
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -183,7 +183,7 @@ def wait(run: Run, bar: tqdm) -> bool:
         if time.time() - sign.stat().st_mtime > SILENCE_SECONDS:
             return False
         time.sleep(1)
-        bar.refresh()
+        bar.update(0)
     return True
 
 
@@ -192,8 +192,8 @@ def train(settings: list[Setting], output: Path) -> None:
     tiny = make_model(output)
     RESULTS.mkdir(exist_ok=True)
     failed = []
-    with tqdm(settings, unit="run", smoothing=0) as bar:
-        for setting in bar:
+    with waiting_bar(len(settings), "run") as bar:
+        for setting in settings:
             bar.set_postfix_str(setting.name)
             run = start(setting, tiny, output)
             try:
@@ -207,6 +207,7 @@ def train(settings: list[Setting], output: Path) -> None:
             else:
                 text = compact(run.metrics)
                 write_whole(RESULTS / f"{setting.name}.jsonl", lambda path, text=text: path.write_text(text))
+            bar.update()
     if failed:
         sys.exit("\n".join(failed))
 

@@ -3,10 +3,12 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import psutil
+from tqdm import tqdm
 
 GRACE_SECONDS = 20
 
@@ -15,6 +17,13 @@ def interrupt_on_signals() -> None:
     """Ctrl-C and a plain `kill` raise KeyboardInterrupt, also where a shell's `&` has set Ctrl-C to be ignored."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
+
+
+def waiting_bar(total: int, unit: str, desc: str | None = None) -> tqdm:
+    """For a run that lasts hours: each `update` redraws it on a terminal, and at most two a minute in a log."""
+    return tqdm(
+        total=total, unit=unit, desc=desc, smoothing=0, miniters=0, mininterval=0 if sys.stderr.isatty() else 30
+    )
 
 
 class Run:

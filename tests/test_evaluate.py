@@ -22,6 +22,7 @@ sys.path.insert(0, str(RECIPE))
 
 import evaluate  # noqa: E402
 import scores  # noqa: E402
+from process import waiting_bar  # noqa: E402
 from scores import Sample  # noqa: E402
 
 
@@ -256,6 +257,13 @@ def test_generations_of_another_run_are_refused_and_stay(data, verl, tmp_path):
     with pytest.raises(evaluate.EvaluationError, match="generated with data_sha256="):
         evaluate.evaluate(output, [data], [])
     assert verl.started == 1 and len(evaluate.read_generations(output / "tiny")) == 4
+
+
+def test_waiting_for_hours_does_not_fill_a_log(capsys):
+    with waiting_bar(100, "answer") as bar:
+        for _ in range(100):
+            bar.update(1)
+    assert capsys.readouterr().err.count("\r") == 2 and bar.n == 100  # at the start and at the end
 
 
 def test_a_data_file_that_is_not_there_is_a_sentence(verl, tmp_path):
