@@ -193,7 +193,7 @@ VIEWS = {
         lambda s: s.arm == "grpo" and s.seed == 0 and s.staleness == 1, lambda s: f"1 update, lr {s.lr:g}", BASIC
     ),
     "staleness": View(
-        lambda s: s.arm == "grpo" and s.lr == LEARNING_RATE, lambda s: f"GRPO, {s.staleness} updates", BASIC
+        lambda s: s.arm == "grpo" and s.lr == LEARNING_RATE, lambda s: in_words("GRPO", s.staleness), BASIC
     ),
     "arms": View(arms("grpo", "clip_higher", "bapo", "bapo_gradient"), lambda s: s.arm, BASIC + SEARCH),
     "fixed": View(arms("grpo", "clip_higher", "fixed_high", "fixed_low"), lambda s: s.arm, BASIC),
