@@ -104,8 +104,9 @@ def test_partial_rollout_trains_on_answers_that_span_model_versions(tiny, tmp_pa
     assert len(steps) == 6
     assert max(step["training/off_policy/trajectory_spans/max"] for step in steps) > 1
     assert max(step["training/off_policy/trajectory_staleness/max"] for step in steps) > 0
-    # The bounds move, the entropy curve is there, and the log says which ratio it is about.
-    assert len({step["actor/bapo/c_high"] for step in steps}) > 1
+    # The bounds leave their start, the entropy curve is there, and the log says which ratio it is about. Not that steps
+    # differ: c_high is a mean over two updates, and in six steps it has been 2.1, the mean of both ends, each time.
+    assert max(step["actor/bapo/c_high"] for step in steps) > 1.2
     assert all(step["actor/entropy"] > 0 and step["actor/bapo/rollout_anchor"] == anchor for step in steps)
     # Anchored at the rollout, r has the staleness of the data; anchored at pi_old, half of the updates start at r = 1.
     assert {step["actor/bapo/pass_saved"] for step in steps} == {0 if anchor else 0.5}
