@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from process import Run, interrupt_on_signals
+from process import SILENCE_SECONDS, Run, interrupt_on_signals
 from tqdm import tqdm
 
 from bapo_verl.figures import draw, read_run
@@ -59,6 +59,11 @@ def follow(run: Run) -> None:
             if not running:
                 status.set_description_str("ended after")
                 return
+            if run.silent():
+                sys.exit(
+                    f"nothing logged for {SILENCE_SECONDS} s, so the run was ended: where memory is short Ray kills a "
+                    f"worker, and verl waits for it for ever; the whole log: {run.log}"
+                )
             status.refresh()
             time.sleep(0.5)
 

@@ -26,14 +26,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from prepare_data import write_whole
-from process import Run, interrupt_on_signals, waiting_bar
+from process import SILENCE_SECONDS, Run, interrupt_on_signals, waiting_bar
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "recipe" / "miniature"
 STEPS, BATCH = 40, 16
 LEARNING_RATE = 3e-4  # by the map: one update a batch learns, eight lose what they learned, and nothing dies at once
-SILENCE_SECONDS = 600  # a step takes five to twenty, a start one to three minutes
 
 POLICY_LOSS = "actor_rollout_ref.actor.policy_loss"
 
@@ -176,11 +175,9 @@ def start(setting: Setting, tiny: Path, output: Path) -> Run:
 
 
 def wait(run: Run, bar: tqdm) -> bool:
-    """Until the run ends. False where it has logged nothing for too long: short of memory, Ray kills a worker, and verl
-    waits for it for ever."""
+    """Until the run ends. False where it has fallen silent."""
     while run.alive():
-        sign = run.metrics if run.metrics.exists() else run.log
-        if time.time() - sign.stat().st_mtime > SILENCE_SECONDS:
+        if run.silent():
             return False
         time.sleep(1)
         bar.update(0)

@@ -11,6 +11,7 @@ import psutil
 from tqdm import tqdm
 
 GRACE_SECONDS = 20
+SILENCE_SECONDS = 600  # on two cores a step takes five to twenty seconds, a start one to three minutes
 
 
 def interrupt_on_signals() -> None:
@@ -49,6 +50,11 @@ class Run:
         except psutil.NoSuchProcess:
             pass  # it ended between the two calls
         return True
+
+    def silent(self) -> bool:
+        """Whether nothing was logged for too long: where memory is short Ray kills a worker, and verl waits for it."""
+        sign = self.metrics if self.metrics.exists() else self.log
+        return time.time() - sign.stat().st_mtime > SILENCE_SECONDS
 
     def end(self) -> None:
         """Interrupt the command, give it time to shut Ray down, and kill who is left."""

@@ -18,11 +18,12 @@ from verl.utils.config import omega_conf_to_dataclass
 RECIPE = Path(__file__).resolve().parents[1] / "recipe"
 sys.path.insert(0, str(RECIPE))
 
+import demo  # noqa: E402
 import entropy_rule  # noqa: E402
 import miniature  # noqa: E402
 import miniature_report as report  # noqa: E402
+import process  # noqa: E402
 from miniature import ARMS, Setting, design  # noqa: E402
-from process import Run  # noqa: E402
 from tiny import make_model, make_tokenizer  # noqa: E402
 
 
@@ -58,10 +59,20 @@ def test_a_log_is_kept_at_four_digits_without_what_nobody_draws(tmp_path):
 
 @pytest.mark.parametrize(("command", "ended"), [(["true"], True), (["sleep", "60"], False)])
 def test_a_run_that_falls_silent_is_not_waited_for(command, ended, tmp_path, monkeypatch):
-    monkeypatch.setattr(miniature, "SILENCE_SECONDS", 2)
-    run = Run(command, tmp_path)
+    monkeypatch.setattr(process, "SILENCE_SECONDS", 2)
+    run = process.Run(command, tmp_path)
     try:
         assert miniature.wait(run, tqdm(disable=True)) == ended
+    finally:
+        run.end()
+
+
+def test_the_demo_says_that_a_run_fell_silent(tmp_path, monkeypatch):
+    monkeypatch.setattr(process, "SILENCE_SECONDS", 2)
+    run = process.Run(["sleep", "60"], tmp_path)
+    try:
+        with pytest.raises(SystemExit, match=f"memory.*{run.log}"):
+            demo.follow(run)
     finally:
         run.end()
 

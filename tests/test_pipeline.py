@@ -49,9 +49,14 @@ def demo(directory, *overrides, script=SCRIPT):
 def train(tiny, directory, *overrides, script=SCRIPT, steps=3):
     """The metrics of each step of a run that ends by itself, and what its watcher printed."""
     command, env = demo(directory, *overrides, script=script), environment(tiny, STEPS=str(steps))
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=TIME_LIMIT)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return metrics(directory / "metrics.jsonl"), done.stdout
+    process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        printed, _ = process.communicate(timeout=TIME_LIMIT)
+    finally:
+        process.terminate()  # past the limit: the watcher ends its run, which the next test would meet
+        process.wait()
+    assert process.returncode == 0, printed[-3000:]
+    return metrics(directory / "metrics.jsonl"), printed
 
 
 def metrics(path):
