@@ -155,7 +155,7 @@ def positive_share(sums: Tensor, path: SearchPath, contribution: str) -> Tensor:
         gradient:  P = sum_{A>0, r<c_high} w A r           N = sum_{A<0, r>c_low} w |A| r
 
     `value` is Eq. 8 as printed; `gradient` counts only what the clip leaves alone, which is what the loss's gradient
-    is made of. nan where P + N = 0.
+    is made of (verl's dual clip aside). nan where P + N = 0.
 
     >>> path = search_path([0.6, 0.7, 0.8, 0.9], [1.2], "high_first")
     >>> ratio, advantages = torch.tensor([1.5, 0.5, 1.0]), torch.tensor([1.0, -1.0, -1.0])

@@ -43,7 +43,8 @@ STRATEGIES = ("fsdp", "fsdp2")
 
 MAX_STEPS = 10_000
 
-# Every metric that BAPO adds to verl's log, with its reading. One value per update; a share of nothing is left out.
+# Every metric that BAPO adds to verl's log, with its reading. One value per update, the mean of its forwards' under
+# micro_batch; a share of nothing is left out.
 METRICS = {
     "actor/bapo/c_low": "lower ratio bound in force, in [a-, b-]; above a- only once c_high is at b+ (high_first)",
     "actor/bapo/c_high": "upper ratio bound in force, in [a+, b+]; at b+ for long: the target cannot be reached "
@@ -73,7 +74,8 @@ METRICS = {
     "bounds; below 0: this update lowers entropy",
     "actor/bapo/rollout_anchor": "1: r = pi_theta / pi_rollout (bypass_mode); 0: r = pi_theta / pi_old, verl's default",
     "actor/bapo/pass_saved": "1 where the pass before the update was not needed, as the trainer computed old_log_probs "
-    "with these very weights; not logged under micro_batch, which makes no pass",
+    "with these very weights: r is 1 but for rounding, and is taken as 1; not logged under micro_batch, which makes no "
+    "pass",
 }
 
 
@@ -145,9 +147,10 @@ class BapoPolicyLossConfig(PolicyLossConfig):
         self._check_numbers()
         self._check_bound("c_low")
         self._check_bound("c_high")
-        if self.c_low_max >= self.c_high_start:
+        if not self.c_low_max < 1 < self.c_high_start:  # else a side is clipped at r = 1, before anything has moved
             raise ValueError(
-                f"{KEY}.c_low_max must be below c_high_start, got {self.c_low_max} and {self.c_high_start}"
+                f"{KEY}.c_low_max must be below 1 and c_high_start above 1 (ratios, not epsilons), "
+                f"got {self.c_low_max} and {self.c_high_start}"
             )
         for key, words in WORDS.items():
             if self[key] not in words:

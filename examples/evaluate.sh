@@ -12,7 +12,7 @@ DATA_DIR=${DATA_DIR:?set DATA_DIR to the folder that recipe/prepare_data.py fill
 OUTPUT_DIR=${OUTPUT_DIR:?set OUTPUT_DIR to where generations and tables go}
 DATA_SETS=${DATA_SETS:-aime24 aime25 math500}
 NNODES=${NNODES:-1}
-NGPUS_PER_NODE=${NGPUS_PER_NODE:-8}
+N_GPUS_PER_NODE=${N_GPUS_PER_NODE:-8}
 
 files=()
 for name in $DATA_SETS; do files+=("$DATA_DIR/$name.parquet"); done
@@ -20,5 +20,5 @@ for name in $DATA_SETS; do files+=("$DATA_DIR/$name.parquet"); done
 exec "$PYTHON" "$ROOT/recipe/evaluate.py" -o "$OUTPUT_DIR" --data "${files[@]}" -- \
     actor_rollout_ref.model.path="$MODEL_PATH" \
     trainer.nnodes="$NNODES" \
-    trainer.n_gpus_per_node="$NGPUS_PER_NODE" \
+    trainer.n_gpus_per_node="$N_GPUS_PER_NODE" \
     "$@"

@@ -19,7 +19,7 @@ CKPTS_DIR=${CKPTS_DIR:?set CKPTS_DIR to a folder for checkpoints and metrics, an
 ARM=${ARM:-bapo}
 STALENESS=${STALENESS:-4}
 NNODES=${NNODES:-1}
-NGPUS_PER_NODE=${NGPUS_PER_NODE:-8}
+N_GPUS_PER_NODE=${N_GPUS_PER_NODE:-8}
 RUN=$RECIPE-$ARM-staleness$STALENESS
 
 # The metrics' folder goes through Ray: on several nodes it is not this shell's environment that reaches the trainer.
@@ -31,7 +31,7 @@ exec "$PYTHON" -m verl.trainer.main_ppo --config-dir "$ROOT/recipe" --config-nam
     actor_rollout_ref.model.path="$MODEL_PATH" \
     reward.custom_reward_function.path="$ROOT/reward/math_reward.py" \
     trainer.nnodes="$NNODES" \
-    trainer.n_gpus_per_node="$NGPUS_PER_NODE" \
+    trainer.n_gpus_per_node="$N_GPUS_PER_NODE" \
     trainer.default_local_dir="$CKPTS_DIR/$RUN" \
     trainer.experiment_name="$RUN-$(date +%Y%m%d-%H%M%S)" \
     +ray_kwargs.ray_init.runtime_env.env_vars.VERL_FILE_LOGGER_ROOT="$CKPTS_DIR/$RUN" \

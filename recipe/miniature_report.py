@@ -3,6 +3,7 @@
 python recipe/miniature_report.py       draws recipe/miniature/*.png and writes the tables of its README.md
 """
 
+import itertools
 import json
 import random
 import re
@@ -10,6 +11,7 @@ import statistics
 import warnings
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,11 +19,12 @@ from matplotlib.figure import Figure
 from miniature import LEARNING_RATE, RESULTS, Setting, design
 from prepare_data import write_whole
 
-from bapo_verl.figures import COLORS, FIGURES, RHO, Panel, Run, draw_figure, read_run, series
+from bapo_verl.figures import COLORS, FIGURES, RHO, Curve, Panel, Run, draw_figure, read_run, series
 
 LAST = 10  # steps at the end of a run whose mean is its result
 REWARD, ENTROPY, GRADIENT = "critic/score/mean", "actor/entropy", "actor/grad_norm"
 ENTROPY_RULE = RESULTS / "entropy_rule.jsonl"
+ZERO = [0.0]
 ENTROPY_STEPS = {"gradient_step": "a step along the gradient", "adam_step": "Adam's step"}
 
 Runs = dict[Setting, Run]
@@ -47,16 +50,18 @@ def largest(run: Run, metric: str) -> float:
     return max(series(run, metric)[1])
 
 
-def interval(values: list[float], draws: int = 10_000) -> tuple[float, float]:
-    """95% percentile bootstrap of the mean over seeds, with a fixed seed of its own."""
+def interval(values: list[float], less: list[float] = ZERO, draws: int = 10_000) -> tuple[float, float]:
+    """95% percentile bootstrap of the mean over seeds, less that of another arm, with a fixed seed of its own."""
     rng = random.Random(0)
-    means = sorted(statistics.fmean(rng.choices(values, k=len(values))) for _ in range(draws))
+    resample = [partial(rng.choices, seeds, k=len(seeds)) for seeds in (values, less)]
+    means = sorted(statistics.fmean(resample[0]()) - statistics.fmean(resample[1]()) for _ in range(draws))
     return means[int(0.025 * draws)], means[int(0.975 * draws) - 1]
 
 
-def with_interval(values: list[float]) -> str:
-    average = f"{statistics.fmean(values):.3f}"
-    return average if len(set(values)) == 1 else "{} ({:.3f} to {:.3f})".format(average, *interval(values))
+def with_interval(values: list[float], less: list[float] = ZERO) -> str:
+    """The mean, less that of another arm. Of a single run, and of bounds that do not move, there is no interval."""
+    average = f"{statistics.fmean(values) - statistics.fmean(less):.3f}"
+    return average if len(set(values)) == 1 else "{} ({:.3f} to {:.3f})".format(average, *interval(values, less))
 
 
 class Column(NamedTuple):
@@ -127,11 +132,22 @@ def run_table(runs: Runs) -> str:
     )
 
 
-def paired(runs: Runs, arm: Kind, other: Kind, column: Column) -> list[float]:
-    """The difference that `arm` makes to `other`, seed by seed: both saw the same problems in the same order."""
-    ours = [setting for setting in runs if setting[:3] == (*arm, LEARNING_RATE)]
-    pairs = [(a, Setting(*other, LEARNING_RATE, a.seed)) for a in ours]
-    return [column.read(runs[a], column.metric) - column.read(runs[b], column.metric) for a, b in pairs if b in runs]
+def results(runs: Runs, kind: Kind, column: Column) -> list[float]:
+    """One value for each seed."""
+    return [column.read(runs[s], column.metric) for s in sorted(runs) if s[:3] == (*kind, LEARNING_RATE)]
+
+
+def seed_correlation(runs: Runs) -> str:
+    """Whether a seed is good or bad for every arm, so that differences should be taken seed by seed."""
+    kinds = {s[:2] for s in runs if s.staleness == 8}
+    rewards = [r for r in (results(runs, kind, COLUMNS[0]) for kind in sorted(kinds)) if len(r) == 5]
+    pairs = [statistics.correlation(*pair) for pair in itertools.combinations(rewards, 2)]
+    mean, low, high = (f"{round(value, 2) + 0.0:.2f}" for value in (statistics.fmean(pairs), min(pairs), max(pairs)))
+    return (
+        f"All arms saw the same problems in the same order, but seeds are no pairs: between two of the {len(rewards)} "
+        f"arms with eight updates and five seeds the correlation of their rewards is {mean} on average, from {low} to "
+        f"{high}. So the intervals resample the seeds of each arm by itself."
+    )
 
 
 def in_words(arm: str, staleness: int) -> str:
@@ -139,20 +155,14 @@ def in_words(arm: str, staleness: int) -> str:
 
 
 def difference_table(runs: Runs) -> str:
-    """One row for each of COMPARISONS: mean difference over the seeds, with 95% intervals."""
+    """One row for each of COMPARISONS: difference of the means over seeds, with 95% intervals."""
     columns = COLUMNS[:3]
     rows = []
     for arm, other in COMPARISONS:
-        differences = [paired(runs, arm, other, column) for column in columns]
-        number = len(differences[0])
-        rows.append(
-            [
-                in_words(*arm),
-                in_words(*other),
-                str(number),
-                *(with_interval(d) if number else "not run" for d in differences),
-            ]
-        )
+        both = [(results(runs, arm, column), results(runs, other, column)) for column in columns]
+        numbers = [str(len(seeds)) for seeds in both[0]]
+        cells = [with_interval(*pair) if all(pair) else "not run" for pair in both]
+        rows.append([in_words(*arm), in_words(*other), " and ".join(numbers), *cells])
     return table(["arm", "less", "seeds", *(c.head for c in columns)], rows)
 
 
@@ -165,7 +175,13 @@ def state(runs: Runs) -> str:
     )
 
 
-TABLES = {"state": state, "settings": setting_table, "differences": difference_table, "runs": run_table}
+TABLES = {
+    "state": state,
+    "settings": setting_table,
+    "seeds": seed_correlation,
+    "differences": difference_table,
+    "runs": run_table,
+}
 
 
 class View(NamedTuple):
@@ -178,6 +194,9 @@ class View(NamedTuple):
 
 reward, entropy, share, c_high, c_low, gradient = FIGURES["training"]
 length = FIGURES["tokens"][2]
+LOG_PROB = Panel(
+    "mean of log pi", [Curve("actor/bapo/log_prob", "all tokens"), Curve("actor/bapo/clipped_log_prob", "clipped")]
+)
 BASIC, SEARCH = [reward, entropy, gradient], [share, c_high, c_low]
 
 
@@ -207,7 +226,7 @@ VIEWS = {
     "tokens": View(
         lambda s: (s.arm, s.staleness) in {("grpo", 1), ("grpo", 8), ("bapo", 8)} and s.lr == LEARNING_RATE,
         lambda s: in_words(s.arm, s.staleness),
-        FIGURES["tokens"],
+        [*FIGURES["tokens"][:5], LOG_PROB],
     ),
 }
 

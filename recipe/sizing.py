@@ -12,11 +12,13 @@ T tokens of a micro-batch on this GPU, L layers of width H and MLP width I, voca
     gathered 10 U          the largest unit that FSDP gathers, U parameters: bf16 twice (prefetch), gradient in bf16
                            and in fp32 to be reduced
     activations 2 T H L    bf16, the input of each layer (gradient checkpointing)
-    head 8 T V + 24576 V   logits, logits / temperature and the gradients of both in bf16; the entropy's chunk of 2048
-                           tokens, three times in fp32. Or a layer being recomputed, 2 T (10 H + 4 I), if that is more
+    head 8 T V             logits, logits / temperature and the gradients of both in bf16, an upper bound: flash-attn's
+                           cross-entropy writes one of them in place. The pass before an update has no gradients and,
+                           for the entropy, 2048 tokens three times in fp32, 4 T V + 24576 V, which is less in every
+                           run. Or a layer being recomputed, 2 T (10 H + 4 I), if that is more
     vLLM 2 P/TP, KV cache gpu_memory_utilization * memory - vLLM's weights; 4 L (KV heads) (head width) / TP a token
 
-Seconds of a step: the update is FLOPs / (N * peak * MFU), and 4/3 of it for BAPO, whose search is one forward more. An
+Seconds of a step: the update is FLOPs / (N * peak * MFU), and 4/3 of it for the pass before it, one forward more. An
 answer's tokens come one after another, so the rollout is memory traffic: vLLM's weights once for each token of the
 longest answer, and again for each further wave of answers that the KV cache lets in; and the cache of each answer once
 for each of its tokens. Both together are SHARE of the step. Skywork-OR1 quotes 1000 to 2000 seconds for 32 prompts of
@@ -99,7 +101,7 @@ def settings(recipe: str) -> DictConfig:
 def update_memory(model: Model, config: DictConfig, gpus: int) -> dict[str, float]:
     """Bytes on one GPU at the peak of an update, by what holds them."""
     c, tokens = model.config, config.actor_rollout_ref.actor.ppo_max_token_len_per_gpu
-    head = 8 * tokens * c.vocab_size + 24576 * c.vocab_size
+    head = 8 * tokens * c.vocab_size
     return {
         "weights": 4 * model.parameters / gpus,
         "gradients": 4 * model.parameters / gpus,

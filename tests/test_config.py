@@ -31,7 +31,6 @@ def main_ppo(cwd, *arguments):
 
 
 ANCHOR = "algorithm.rollout_correction.bypass_mode=True"
-ENTROPY = "actor_rollout_ref.actor.calculate_entropy=False"  # what a user says still wins
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -64,12 +63,27 @@ def test_a_value_on_the_command_line_wins_over_the_preset():
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_the_anchor_is_known_and_brings_the_entropy_curve(preset):
-    """verl computes the entropy with old_log_probs; where the rollout's are taken, the update must."""
+def test_the_anchor_is_known(preset):
     for overrides, rollout in [((), False), ((ANCHOR,), True)]:
-        actor = composed(f"+algorithm={preset}", *overrides).actor_rollout_ref.actor
-        assert (actor.policy_loss.rollout_anchor, actor.calculate_entropy) == (rollout, rollout)
-    assert not composed(f"+algorithm={preset}", ANCHOR, ENTROPY).actor_rollout_ref.actor.calculate_entropy
+        assert (
+            composed(f"+algorithm={preset}", *overrides).actor_rollout_ref.actor.policy_loss.rollout_anchor == rollout
+        )
+
+
+@pytest.mark.parametrize(
+    ("defaults", "flags", "c_high_max"),
+    [("ppo_trainer, {algorithm: bapo}, _self_", [], 2.0), ("ppo_trainer, _self_", ["+algorithm=bapo"], 3.0)],
+    ids=["among its defaults", "by the flag"],
+)
+def test_in_a_file_of_the_users_own_the_preset_goes_among_its_defaults(tmp_path, defaults, flags, c_high_max):
+    """As README has it: the flag comes after the file, and the preset's values then win over the file's."""
+    text = f"defaults: [{defaults}]\nactor_rollout_ref: {{actor: {{policy_loss: {{c_high_max: 2.0}}}}}}\n"
+    (tmp_path / "mine.yaml").write_text(text)
+    where = ["--config-dir", str(tmp_path), "--config-name", "mine", "--cfg", "job", "-p", KEY]
+    done = main_ppo(tmp_path, *flags, *where)
+    assert done.returncode == 0, done.stderr
+    policy_loss = yaml.safe_load(done.stdout)
+    assert (policy_loss["loss_mode"], policy_loss["c_high_max"]) == ("bapo", c_high_max)
 
 
 @pytest.mark.parametrize("mode", ["sync", "colocate_async", "separate_async"])

@@ -21,9 +21,17 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from tensordict import TensorDict
 from transformers import Qwen2Config, Qwen2ForCausalLM
+from verl.trainer.distillation import distillation_ppo_loss
 from verl.utils import tensordict_utils as tu
 from verl.utils.distributed import initialize_global_process_group_ray
-from verl.workers.config import FSDPActorConfig, FSDPEngineConfig, FSDPOptimizerConfig, HFModelConfig
+from verl.workers.config import (
+    DistillationConfig,
+    DistillationLossConfig,
+    FSDPActorConfig,
+    FSDPEngineConfig,
+    FSDPOptimizerConfig,
+    HFModelConfig,
+)
 from verl.workers.engine import EngineRegistry
 from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 from verl.workers.utils.losses import ppo_loss
@@ -81,7 +89,7 @@ def optimizer_batch():
     )
 
 
-def rank_data(rank, world, micro, dynamic, packed, tokens):
+def rank_data(rank, world, micro, dynamic, packed, tokens, flags):
     per_rank = SEQUENCES // world
     part = slice(rank * per_rank, (rank + 1) * per_rank)
     tensors = {
@@ -97,9 +105,23 @@ def rank_data(rank, world, micro, dynamic, packed, tokens):
         micro_batch_size_per_gpu=micro,
         global_batch_size=SEQUENCES,
         temperature=1.0,
-        calculate_entropy=True,
+        **flags,
     )
     return data
+
+
+DISTILLATION = DistillationConfig(
+    distillation_loss=DistillationLossConfig(loss_mode="forward_kl_topk", topk=2, use_policy_gradient=False)
+)
+
+
+def add_teacher(data):
+    """What verl's teacher would: its two likeliest tokens at every position, with their log-probabilities."""
+    offsets = data["input_ids"].offsets()
+    size = (len(data["input_ids"].values()), 2)
+    for key, values in (("teacher_ids", torch.tensor([3, 5])), ("teacher_logprobs", torch.tensor([-0.5, -1.0]))):
+        data[key] = torch.nested.nested_tensor_from_jagged(values.expand(size).contiguous(), offsets)
+    tu.assign_non_tensor(data, distillation_use_topk=True)
 
 
 def allow_fsdp1_on_cpu():
@@ -135,7 +157,16 @@ def updates(rank, world, init, out, model, policy_loss, setting):
         allow_fsdp1_on_cpu()
     packed, sp = setting.get("packed", True), setting.get("sp", 1)
     policy_loss = BapoPolicyLossConfig(target_contribution=TARGET, **policy_loss)
-    actor = FSDPActorConfig(strategy=strategy, rollout_n=1, ppo_micro_batch_size_per_gpu=1, policy_loss=policy_loss)
+    actor = FSDPActorConfig(
+        strategy=strategy,
+        rollout_n=1,
+        ppo_micro_batch_size_per_gpu=1,
+        policy_loss=policy_loss,
+        loss_agg_mode=setting.get("agg", "token-mean"),
+    )
+    loss_function = partial(ppo_loss, config=actor)
+    if setting.get("distill"):
+        loss_function = partial(distillation_ppo_loss, config=actor, distillation_config=DISTILLATION)
     engine = EngineRegistry.new(
         "language_model",
         strategy,
@@ -162,18 +193,19 @@ def updates(rank, world, init, out, model, policy_loss, setting):
         history = []
         for _ in range(UPDATES):
             cut = setting.get("micro", 2), setting.get("dynamic", False), packed, setting.get("tokens", 40)
-            data = rank_data(rank // sp, dp, *cut)
+            data = rank_data(rank // sp, dp, *cut, setting.get("flags", {}))
+            if setting.get("distill"):
+                add_teacher(data)
             if setting.get("recompute"):
                 old_log_probs(engine, data, setting["recompute"], number=len(history))
             with mock.patch.object(engine, "forward_step", wraps=engine.forward_step) as forward:
-                output = engine.train_batch(data, partial(ppo_loss, config=actor))
+                output = engine.train_batch(data, loss_function)
             assert actor.policy_loss.update is None  # bounds are never left to another update
             metrics = {
                 k: float(v.aggregate())
                 for k, v in output["metrics"].items()
                 if k.startswith(("actor/bapo/", "actor/entropy"))
             }
-            metrics.pop("actor/entropy_loss", None)
             history.append(metrics | {"micro_batches": len(output["loss"]), "forwards": forward.call_count})
     torch.save(history, f"{out}/{rank}")
     dist.destroy_process_group()
@@ -208,8 +240,11 @@ def run(model, world=1, policy_loss=None, **setting):
                 process.kill()
         histories = [torch.load(Path(tmp) / str(rank)) for rank in range(world)]
     # All but the entropy, which verl averages over the ranks later.
-    common = [[{k: v for k, v in update.items() if k != "actor/entropy"} for update in rank] for rank in histories]
-    assert all(rank == common[0] for rank in common)
+    common = [
+        [{k: v for k, v in update.items() if not k.startswith("actor/entropy")} for update in rank]
+        for rank in histories
+    ]
+    assert all(rank == common[0] for rank in common), common
     return histories[0]
 
 
@@ -306,13 +341,26 @@ def test_the_pass_is_made_where_the_log_probs_may_be_of_other_weights(model, set
     assert [update["actor/bapo/pass_saved"] for update in history] == [0, 0, 0]
 
 
-@pytest.mark.parametrize("anchor", [True, False])
-def test_the_entropy_curve_has_verls_name_where_verls_trainer_logs_none(model, anchor):
-    history = run(model, policy_loss=dict(rollout_anchor=anchor))
-    assert [update["actor/bapo/rollout_anchor"] for update in history] == [anchor] * UPDATES
-    entropy = [update.get("actor/entropy", 0) for update in history]
+def test_the_entropy_curve_is_there_where_verls_trainer_logs_none(model):
+    """r anchored at the rollout: the pass brings it, equal to what the update would say, and the update keeps none."""
+    anchored = dict(rollout_anchor=True)
+    history = run(model, policy_loss=anchored)
     # An untrained model is nearly uniform over its 64 tokens.
-    assert entropy == ([pytest.approx(math.log(VOCABULARY), rel=0.02)] * UPDATES if anchor else [0] * UPDATES)
+    assert [update["actor/entropy"] for update in history] == [pytest.approx(math.log(VOCABULARY), rel=0.02)] * UPDATES
+    assert not any("actor/entropy_loss" in update for update in history)
+    asked = run(model, world=2, policy_loss=anchored, flags=dict(calculate_entropy=True), agg="seq-mean-token-mean")
+    micro = run(model, world=2, policy_loss=anchored | dict(search_scope="micro_batch"), agg="seq-mean-token-mean")
+    for update in asked + micro:
+        assert update["actor/entropy"] == pytest.approx(update["actor/entropy_loss"], abs=1e-6)
+    trainers = run(model, flags=dict(calculate_entropy=True))  # r anchored at old_log_probs
+    assert not any("actor/entropy" in update for update in trainers)
+    assert [update["actor/bapo/rollout_anchor"] for update in history + trainers] == [1] * UPDATES + [0] * UPDATES
+
+
+def test_the_pass_is_no_lesson_of_a_teacher(model, reference):
+    """Under verl's top-k distillation the bounds are the same; its loss reads logits, which the pass does not keep."""
+    history = run(model, distill=True, micro=16)
+    assert_same_bounds(history[:1], reference[:1])  # the teacher moves the weights elsewhere
 
 
 def test_lora(model):
@@ -334,10 +382,10 @@ def test_ulysses_ranks_agree(model, recompute):
 
 
 def test_a_rank_that_differs_is_noticed(model, monkeypatch):
-    """The check above can fail: without the all-reduce the two ranks choose different bounds."""
-    monkeypatch.setattr(dist, "all_reduce", lambda *args, **kwargs: None)
-    with pytest.raises(AssertionError):
-        assert_same_bounds(run(model, world=2), run(model, micro=16))
+    """The check above can fail: without BAPO's all-reduce (verl's stay) each rank chooses bounds of its own."""
+    monkeypatch.setattr("bapo_verl.policy_loss.dist", mock.Mock(is_initialized=lambda: False))
+    with pytest.raises(AssertionError, match="rho_start"):
+        run(model, world=2)
 
 
 def test_a_hang_is_named(model):

@@ -312,7 +312,7 @@ def test_the_script_evaluates_a_model_and_does_not_generate_twice(tmp_path):
         environment = {
             **os.environ, "PYTHON": sys.executable, "VERL_PLATFORM": "cpu", "HF_HUB_OFFLINE": "1", "DATA_SETS": "few",
             "MODEL_PATH": str(tiny / "model"), "DATA_DIR": str(tmp_path), "OUTPUT_DIR": str(tmp_path / "out"),
-            "NGPUS_PER_NODE": "1",
+            "N_GPUS_PER_NODE": "1",
         }  # fmt: skip
         sampling = "actor_rollout_ref.rollout.val_kwargs"
         overrides = [f"{sampling}.n=4", f"{sampling}.temperature={temperature}", "data.max_prompt_length=96"]

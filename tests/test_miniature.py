@@ -104,13 +104,27 @@ def test_every_run_of_the_design_is_in_the_table_made_or_not():
     assert "| 0.250 |" in rows[0] and all("not run" in row for row in rows[1:])
 
 
-def test_a_difference_is_between_runs_of_one_seed():
-    lr = miniature.LEARNING_RATE
-    rewards = {("bapo", 0): 0.5, ("grpo", 0): 0.25, ("bapo", 1): 0.75, ("grpo", 1): 0.25, ("bapo", 2): 0.75}
-    runs = {Setting(arm, 8, lr, seed): run_with(reward) for (arm, seed), reward in rewards.items()}
-    assert report.paired(runs, ("bapo", 8), ("grpo", 8), report.COLUMNS[0]) == [0.25, 0.5]  # grpo lacks seed 2
+def runs_with(rewards):
+    """Runs with eight updates on a batch, of these rewards by arm, for seeds 0, 1, 2, ..."""
+    numbered = [(arm, seed, value) for arm, values in rewards.items() for seed, value in enumerate(values)]
+    return {Setting(arm, 8, miniature.LEARNING_RATE, seed): run_with(value) for arm, seed, value in numbered}
+
+
+def test_a_difference_is_of_means_over_the_seeds_of_each_arm():
+    runs = runs_with({"bapo": [0.5, 0.75, 1.0], "grpo": [0.25, 0.5]})
+    assert report.results(runs, ("bapo", 8), report.COLUMNS[0]) == [0.5, 0.75, 1.0]
     row = next(row for row in report.difference_table(runs).splitlines() if row.startswith("| bapo, 8 updates | grpo"))
-    assert "| 2 | 0.375 (0.250 to 0.500) |" in row
+    # 0.75 - 0.375. All seeds of bapo the lowest and all of grpo the highest has probability 1/27 * 1/4 < 2.5%, so the
+    # interval's end is the next such sum: 0.5 + 0.25/3 - 0.5 = 0.083, and on the other side 1 - 0.25/3 - 0.25 = 0.667.
+    assert "| 3 and 2 | 0.375 (0.083 to 0.667) |" in row
+
+
+def test_seeds_are_pairs_where_arms_rise_and_fall_together():
+    up, down = [0.1, 0.2, 0.3, 0.4, 0.5], [0.5, 0.4, 0.3, 0.2, 0.1]
+    assert "two of the 3 arms" in (
+        text := report.seed_correlation(runs_with({"bapo": up, "grpo": up, "fixed_low": down}))
+    )
+    assert "is -0.33 on average, from -1.00 to 1.00" in text  # 1, -1, -1
 
 
 def test_every_arm_is_compared_with_another():

@@ -169,7 +169,11 @@ def test_under_mini_batch_a_foreign_engine_is_an_error_not_another_scope():
         (dict(c_low_step=0.0), "c_low_step must be > 0 where c_low_start < c_low_max, got 0.0"),
         (dict(c_high_step=-0.05), "c_high_step must be > 0 where c_high_start < c_high_max, got -0.05"),
         (dict(c_high_step=1e-9), "c_high_step must leave at most 10000 steps, got 1e-09"),
-        (dict(c_low_max=1.3), "c_low_max must be below c_high_start, got 1.3 and 1.2"),
+        (dict(c_low_max=1.1), r"c_low_max must be below 1 and c_high_start above 1 .*, got 1.1 and 1.2"),
+        (dict(c_low_start=0.95, c_low_max=1.0), "c_low_max must be below 1 .*, got 1.0 and 1.2"),
+        (dict(c_high_start=1.0), "c_low_max must be below 1 and c_high_start above 1 .*, got 0.9 and 1.0"),
+        # verl's clip_ratio_low and clip_ratio_high
+        (dict(c_low_start=0.2, c_low_max=0.2, c_high_start=0.28, c_high_max=0.28), "c_low_max .* not epsilons"),
         (dict(contribution="both"), "contribution must be one of value, gradient, got 'both'"),
         (dict(token_weight="x"), "token_weight must be one of uniform, rollout_prob, got 'x'"),
         (dict(search_order="x"), "search_order must be one of high_first, low_first, got 'x'"),

@@ -6,6 +6,7 @@ start a run, on a GPU or on several nodes.
 """
 
 import functools
+import itertools
 import os
 import re
 import subprocess
@@ -97,13 +98,14 @@ def test_every_arm_and_staleness_is_accepted_by_verl(run, arm, staleness):
 def test_two_arms_differ_in_the_loss_and_nothing_else(run):
     ours = "bapo_octothinker" if run == "octothinker_3b" else "bapo"
     arms = {arm: flat(composed(run, f"arm={arm}")) for arm in (ours, "grpo", "clip_higher")}
-    actor = "actor_rollout_ref.actor."
+    loss = "actor_rollout_ref.actor.policy_loss"
     for arm, config in arms.items():
         different = {k for k in {*config, *arms["grpo"]} if config.get(k) != arms["grpo"].get(k)}
-        assert all(k.startswith(f"{actor}policy_loss.") or k == f"{actor}clip_ratio_high" for k in different), arm
-    assert [c[f"{actor}policy_loss.loss_mode"] for c in arms.values()] == ["bapo", "vanilla", "vanilla"]
-    bounds = [(1 - c[f"{actor}clip_ratio_low"], 1 + c[f"{actor}clip_ratio_high"]) for c in list(arms.values())[1:]]
-    assert bounds == [(0.8, 1.2), (0.8, 1.28)]  # Fig. 11
+        assert all(k.startswith(f"{loss}.") for k in different), arm
+        assert config[f"{loss}.loss_mode"] == "bapo"
+    keys = [f"{loss}.{bound}_{end}" for bound in ("c_low", "c_high") for end in ("start", "max")]
+    assert [arms["grpo"][k] for k in keys] == [0.8, 0.8, 1.2, 1.2]  # Fig. 11
+    assert [arms["clip_higher"][k] for k in keys] == [0.8, 0.8, 1.28, 1.28]
 
 
 PAPER = {  # shared/paper.md: Sec. 5.1, Table 1 (avg@16), Eq. 8 (the ratio's anchor), Fig. 12 (steps)
@@ -111,7 +113,6 @@ PAPER = {  # shared/paper.md: Sec. 5.1, Table 1 (avg@16), Eq. 8 (the ratio's anc
     "actor_rollout_ref.rollout.temperature": 0.6,
     "algorithm.adv_estimator": "grpo",
     "algorithm.rollout_correction.bypass_mode": True,
-    "actor_rollout_ref.actor.calculate_entropy": True,
     "actor_rollout_ref.rollout.val_kwargs.n": 16,
     "trainer.total_training_steps": 200,
 }
@@ -133,6 +134,7 @@ VERL = {  # what the head of math.yaml says of verl's defaults
     "actor_rollout_ref.actor.use_kl_loss": False,
     "algorithm.use_kl_in_reward": False,
     "actor_rollout_ref.actor.entropy_coeff": 0,
+    "actor_rollout_ref.actor.calculate_entropy": False,  # in the update; the pass before it brings the curve
     "actor_rollout_ref.actor.clip_ratio_c": 3.0,
     "actor_rollout_ref.actor.loss_agg_mode": "token-mean",
     "actor_rollout_ref.actor.optim.optimizer": "AdamW",
@@ -156,7 +158,7 @@ def test_the_values_are_those_of_their_sources(run):
     assert [loss.target_contribution, *bounds] == BOUNDS[arm]
 
 
-@pytest.mark.parametrize("run", RUNS)
+@pytest.mark.parametrize("run", [run for run in RUNS if "separate_async" not in run])  # its YAML says why
 def test_updates_are_on_answers_of_every_length(run):
     assert composed(run).actor_rollout_ref.actor.shuffle
 
@@ -182,6 +184,7 @@ def test_a_micro_batch_holds_the_longest_sequence_and_the_heads_divide(run):
     actor, rollout = config.actor_rollout_ref.actor, config.actor_rollout_ref.rollout
     longest = config.data.max_prompt_length + config.data.max_response_length
     assert actor.ppo_max_token_len_per_gpu * actor.ulysses_sequence_parallel_size == longest
+    assert 4 * actor.ppo_max_token_len_per_gpu > 24576  # sizing.py: the pass needs less than the update
     shape = sizing.RUNS[re.sub("_partial_rollout|_separate_async", "", run)].shape
     assert shape.num_attention_heads % actor.ulysses_sequence_parallel_size == 0
     assert shape.num_key_value_heads % rollout.tensor_model_parallel_size == 0
@@ -261,7 +264,7 @@ def overrides_of(call: list[str]) -> tuple[str, dict[str, str]]:
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda s: s.name)
 def test_a_script_gives_paths_and_node_counts_and_verl_accepts_them(script, calls):
-    done, (call,) = calls(script, "trainer.test_freq=7", **PATHS, NGPUS_PER_NODE="4")
+    done, (call,) = calls(script, "trainer.test_freq=7", **PATHS, N_GPUS_PER_NODE="4")
     assert done.returncode == 0, done.stderr
     run, overrides = overrides_of(call)
     name = script.stem.removeprefix("run_bapo_").removesuffix("_fsdp")
@@ -286,19 +289,24 @@ def test_a_script_gives_paths_and_node_counts_and_verl_accepts_them(script, call
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda s: s.name)
 def test_one_script_three_arms(script, calls):
-    """The same command thrice: it differs in the arm, and in the folder so that no arm resumes another's checkpoint."""
+    """The same command thrice: it differs in the arm, and in the folder so that no arm resumes another's checkpoint.
+
+    Each is composed, at every staleness.
+    """
     seen = []
-    for arm in ("bapo", "grpo", "clip_higher"):
-        _, (call,) = calls(script, **PATHS, ARM=arm, STALENESS="2")
+    for arm, staleness in itertools.product(("bapo", "grpo", "clip_higher"), STALENESS.values()):
+        _, (call,) = calls(script, **PATHS, ARM=arm, STALENESS=str(staleness))
         run, overrides = overrides_of(call)
+        composed(run, *call[7:])
         chosen, folder = overrides.pop("arm"), overrides.pop("trainer.default_local_dir")
         assert chosen == ("bapo_octothinker" if (run, arm) == ("octothinker_3b", "bapo") else arm)
-        assert overrides["staleness"] == "2x" and folder == f"/runs/{run}-{chosen}-staleness2"
+        assert overrides.pop("staleness") == f"{staleness}x" and folder == f"/runs/{run}-{chosen}-staleness{staleness}"
         # The log of a resumed run is a new file: verl's logger overwrites the one it finds.
         assert overrides.pop("+ray_kwargs.ray_init.runtime_env.env_vars.VERL_FILE_LOGGER_ROOT") == folder
-        assert re.fullmatch(rf"{run}-{chosen}-staleness2-\d{{8}}-\d{{6}}", overrides.pop("trainer.experiment_name"))
+        name = overrides.pop("trainer.experiment_name")
+        assert re.fullmatch(rf"{run}-{chosen}-staleness{staleness}-\d{{8}}-\d{{6}}", name)
         seen.append(overrides)
-    assert seen[0] == seen[1] == seen[2]
+    assert all(overrides == seen[0] for overrides in seen)
 
 
 @pytest.mark.parametrize("variable", ["MODEL_PATH", "TRAIN_FILE", "TEST_FILE", "CKPTS_DIR", "ROLLOUT_NNODES"])
@@ -372,15 +380,14 @@ def test_update_memory_by_hand():
     # The output embedding, 152064 x 3584 = 544997376, is more than a layer.
     assert memory["gathered"] == 10 * 544_997_376
     assert memory["activations"] == 2 * 34_816 * 3584 * 28  # 6.99 GB
-    # 8 * 34816 * 152064 + 24576 * 152064 = 42354081792 + 3737124864, more than 2 * 34816 * (35840 + 75776)
-    assert memory["head"] == 42_354_081_792 + 3_737_124_864
+    assert memory["head"] == 8 * 34_816 * 152_064  # 42.35 GB, more than 2 * 34816 * (35840 + 75776)
 
 
 def test_a_layer_counts_where_it_is_more_than_the_head():
     config = composed("r1_distill_qwen_7b").copy()
     model = measured("r1_distill_qwen_7b")._replace(config=sizing.shape(sizing.Qwen2Config, 64, 256, 2, 4, 2, 100))
     config.actor_rollout_ref.actor.ppo_max_token_len_per_gpu = 1000
-    # 2 * 1000 * (640 + 1024) = 3328000 against 8 * 1000 * 100 + 24576 * 100 = 3257600
+    # 2 * 1000 * (640 + 1024) = 3328000 against 8 * 1000 * 100 = 800000
     assert sizing.update_memory(model, config, 8)["head"] == 3_328_000
 
 
@@ -434,8 +441,8 @@ def test_the_recommended_cluster_is_enough(run):
 def test_what_does_not_fit():
     model, config = measured("r1_distill_qwen_7b"), composed("r1_distill_qwen_7b")
     assert sizing.fits(model, config, 16, H100)
-    # 8 GPUs: 16 * 7615616512 / 8 + 5.45 + 6.99 + 46.09 + 8 = 81.8 GB
-    assert not sizing.fits(model, config, 8, H100) and sizing.fits(model, config, 8, H100._replace(memory=82e9))
+    # 8 GPUs: 16 * 7615616512 / 8 + 5.45 + 6.99 + 42.35 + 8 = 78.0 GB
+    assert sizing.fits(model, config, 8, H100) and not sizing.fits(model, config, 8, H100._replace(memory=77.9e9))
     assert not sizing.fits(model, config, 24, H100)  # 64 * 16 answers of an update over 24 ranks
     kept = config.copy()
     kept.actor_rollout_ref.actor.fsdp_config.update(param_offload=False, optimizer_offload=False)
