@@ -25,7 +25,10 @@ LAST = 10  # steps at the end of a run whose mean is its result
 REWARD, ENTROPY, GRADIENT = "critic/score/mean", "actor/entropy", "actor/grad_norm"
 ENTROPY_RULE = RESULTS / "entropy_rule.jsonl"
 ZERO = [0.0]
-ENTROPY_STEPS = {"gradient_step": "a step along the gradient", "adam_step": "Adam's step"}
+ENTROPY_STEPS = {  # what was measured, and how its axis is named
+    "gradient_step": ("a step along the gradient", "change of entropy / size of the step"),
+    "adam_step": ("Adam's step", "change of entropy"),
+}
 
 Runs = dict[Setting, Run]
 Kind = tuple[str, int]  # arm, updates
@@ -236,17 +239,17 @@ def draw_entropy_rule(path: Path) -> list[float]:
     records = [json.loads(line) for line in ENTROPY_RULE.read_text().splitlines()]
     figure = Figure(figsize=(9, 4), layout="constrained")
     correlations = []
-    for axes, (metric, step) in zip(figure.subplots(1, 2), ENTROPY_STEPS.items(), strict=True):
+    for axes, (metric, (step, unit)) in zip(figure.subplots(1, 2), ENTROPY_STEPS.items(), strict=True):
         predicted, measured = ([record[key] for record in records] for key in ("predicted", metric))
         correlations.append(statistics.correlation(predicted, measured))
         axes.scatter(predicted, measured, s=8, alpha=0.4, color=COLORS[0], linewidths=0)
         axes.axhline(0, color="0.6", linewidth=0.6)
         axes.axvline(0, color="0.6", linewidth=0.6)
         axes.set_xlabel("predicted: -Cov[log pi, A X]", fontsize=10)
-        axes.set_title(f"{step}: correlation {correlations[-1]:.2f}", fontsize=11, loc="left")
+        axes.set_ylabel(unit, fontsize=10)
+        axes.set_title(f"{step}, {len(records)} updates: correlation {correlations[-1]:.2f}", fontsize=11, loc="left")
         axes.spines[["top", "right"]].set_visible(False)
         axes.locator_params(nbins=6)
-    figure.axes[0].set_ylabel(f"measured change of entropy, {len(records)} updates", fontsize=10)
     figure.savefig(path, dpi=100)
     return correlations
 
