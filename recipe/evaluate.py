@@ -162,7 +162,8 @@ def read_generations(directory: Path) -> list[dict]:
         EvaluationError: if any is missing.
     """
     settings = json.loads((directory / "settings.json").read_text())
-    rows = [json.loads(line) for line in (directory / "generations.jsonl").read_text().splitlines()]
+    with open(directory / "generations.jsonl") as lines:  # splitlines would cut at U+2028 too, which JSON keeps
+        rows = [json.loads(line) for line in lines]
     per_problem = Counter(map(problem_of, rows))
     if len(per_problem) != settings["problems"] or set(per_problem.values()) != {settings["samples"]}:
         raise EvaluationError(
@@ -179,7 +180,7 @@ def judge(row: dict, reward) -> Sample:
     return Sample(
         problem=problem_of(row),
         correct=bool(verdict["acc"]),
-        vote=None if verdict["reason"] == "no_answer" else verdict["pred"],
+        vote=None if verdict["reason"] in ("no_answer", "over_length", "error") else verdict["pred"],
         reason=verdict["reason"],
         tokens=row["response_tokens"],
         cut_off=bool(row["cut_off"]),

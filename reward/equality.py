@@ -199,14 +199,17 @@ def _balanced(text: str) -> bool:
 
 
 _RELATION = r"\\le(?![a-zA-Z])|\\ge(?![a-zA-Z])|<|>"
-_EQUALS = r"\\(?:equiv|to)(?![a-zA-Z])|(?<![<>!:])="
+_EQUALS = r"\\(?:equiv|to)(?![a-zA-Z])|(?<![<>:])="
 
 
 def _sides(text: str) -> tuple[str, ...]:
     return _split(text, _EQUALS)
 
 
-_NAME = re.compile(r"(?:[a-zA-Z]|\\[a-zA-Z]+\s?|_\{?[a-zA-Z0-9,]+\}?|[+\-*/|'^:]|\([a-zA-Z0-9,\s+\-]*\)|\s|[{}])*")
+_NAME = re.compile(  # no text matches in two ways: else a wrong end costs time that doubles with every command
+    r"(?:[a-zA-Z]|\\[a-zA-Z]+(?![a-zA-Z])|_(?:\{(?:[a-zA-Z0-9,]+|\\text\{[a-zA-Z ]*\})\}|[a-zA-Z0-9]+(?![a-zA-Z0-9]))"
+    r"|[+\-*/|'^:]|\([a-zA-Z0-9,\s+\-]*\)|\s|[{}])*"
+)
 _LOOSE_DIGIT = re.compile(r"(?:^|[^_0-9{(^])[0-9]")
 
 

@@ -20,6 +20,7 @@ import threading
 import time
 from collections import Counter, deque
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
@@ -192,7 +193,12 @@ class Pool:
         start, killed = time.monotonic(), 0
         reply = {"late": True}
         for _ in range(2):  # a worker may be killed from outside, by the OOM killer: not this answer's fault
-            worker = self._worker()
+            try:
+                worker = self._worker()
+            except OSError:
+                logger.exception("no worker could be started; an answer is counted as error")
+                reply = {}
+                break
             start = time.monotonic()
             try:
                 reply = worker.ask(line, self.limits[0])
@@ -201,7 +207,7 @@ class Pool:
                 killed += 1
                 if self._replace() == -SIGPROF or isinstance(error, TimeoutError):
                     break
-        if self._worker().asked >= ANSWERS_PER_WORKER:
+        if hasattr(self.mine, "worker") and self.mine.worker.asked >= ANSWERS_PER_WORKER:
             self._replace()
         return reply | {"seconds": time.monotonic() - start, "killed": killed}
 
@@ -211,8 +217,11 @@ class Pool:
         return self.mine.worker
 
     def _replace(self) -> int:
-        status = self.mine.worker.kill()
-        self.mine.worker = Worker(*self.limits)  # it starts while this thread waits for work
+        worker = self.mine.worker
+        del self.mine.worker
+        status = worker.kill()
+        with suppress(OSError):  # no memory or process is left for one: the next answer tries again
+            self._worker()  # it starts while this thread waits for work
         return status
 
 

@@ -33,6 +33,9 @@ _UNICODE |= {chr(0x2080 + digit): f"_{digit}" for digit in range(10)}
 _INVISIBLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\ud800-\udfff]")
 _TRANSLATE = str.maketrans(_UNICODE)
 
+_MAGNITUDES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
+_BASES = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10,
+          "eleven": 11, "twelve": 12, "sixteen": 16}  # fmt: skip
 _REWRITES = [  # (what, with what), in order
     (r"\\(?:d|t|c|x)frac(?![a-zA-Z])", r"\\frac"),
     (r"\\(?:left|right|middle|[bB]igg?[lrm]?)(?=[\s()\[\]|.<>\\{}/])(?:\.)?", ""),
@@ -47,7 +50,7 @@ _REWRITES = [  # (what, with what), in order
     (r"\\(?:geqslant|geqq|geq)(?![a-zA-Z])|>=", r"\\ge "),
     (r"\\lt(?![a-zA-Z])", "<"),
     (r"\\gt(?![a-zA-Z])", ">"),
-    (r"\\neq(?![a-zA-Z])|!=", r"\\ne "),
+    (r"\\neq(?![a-zA-Z])|(?<![0-9)}])!=", r"\\ne "),  # 5!=120 is a factorial
     (r"\\(?:rightarrow|longrightarrow|Rightarrow|implies|iff|Longrightarrow)(?![a-zA-Z])", r"\\to "),
     (r"\\coloneqq|:=", "="),
     (r"\\(?:simeq|cong|doteq|thickapprox)(?![a-zA-Z])", r"\\approx "),
@@ -69,7 +72,11 @@ _REWRITES = [  # (what, with what), in order
     (r"\\(?:checkmark|blacksquare|square|qed|Box)(?![a-zA-Z])", " "),
     (r"\\(?:pounds|euro|texteuro|textdollar)(?![a-zA-Z])", r"\\$"),
     (r"\\(?:lor|vee|land|wedge)(?![a-zA-Z])", " , "),
-    (r"\\mathrm\s*\{\s*e\s*\}|\\text\s*\{\s*e\s*\}", "e "),
+    (r"\\(?:mathrm|text)\s*\{\s*([ei])\s*\}", r"\1 "),
+    (r"\\(?:mathrm|text)\s*\{\s*((?:arc)?(?:sin|cos|tan)|cot|csc|ln|lg|log|exp|gcd|lcm)\s*\}", r"\\\1 "),
+    (r"\\text\s*\{\s*(?:-|negative|minus)\s*\}", "-"),
+    (r"(?<=[0-9])(?:\s|~|\\[,;:! ])*(?:\\text\s*\{\s*)?(hundred|thousand|million|billion|trillion)(?![a-zA-Z])\s*",
+     lambda m: f"\\times 10^{{{_MAGNITUDES[m.group(1)]}}}" + ("\\text{" if "{" in m.group() else " ")),
     (r"\\(?:operatorname|mathop)\*?\s*\{\s*(?:\\rm\s*)?([a-zA-Z]+)\s*\}", r"\\\1 "),
 ]  # fmt: skip
 _REWRITES = [(re.compile(pattern), new) for pattern, new in _REWRITES]
@@ -80,6 +87,9 @@ _TEXTS = ("text", "mbox", "textbf", "textrm", "textnormal", "mathrm", "textsf", 
 _WRAPPER = re.compile(r"\\(" + "|".join(_WRAPPERS) + r")\s{0,4}\{")
 _TEXT = re.compile(r"\\(?:" + "|".join(_TEXTS) + r")\s{0,4}\{([^{}]*)\}")
 _TEXTCOLOR = re.compile(r"\\(?:textcolor|colorbox)\s{0,4}\{[^{}]*\}\s{0,4}\{")
+
+_BASE = re.compile(r"_\s?(?:\{\s?)?\\text\{\s*(" + "|".join(_BASES) + r")\s*\}(?:\s?\})?")  # 17_{\text{eight}}
+_PER = re.compile(r"\\text\{([^{}0-9]*)\}\s?/\s?\\text\{([^{}0-9]*)\}")  # \text{ km}/\text{h}
 
 _ALIGNED = re.compile(r"\\(?:begin|end)\s{0,4}\{(?:aligned|align\*?|gathered|gather\*?|split|equation\*?)\}")
 
@@ -136,7 +146,9 @@ def plain(raw: str) -> str:
     text = _unwrap(_unwrap(text, _TEXTCOLOR), _WRAPPER)
     for pattern, new in _REWRITES:
         text = pattern.sub(new, text)
-    return _TEXT.sub(lambda m: "\\text{" + m.group(1) + "}", text)
+    text = _TEXT.sub(lambda m: "\\text{" + m.group(1).replace("~", " ") + "}", text)
+    text = _BASE.sub(lambda m: f"_{{{_BASES[m.group(1)]}}}", text)
+    return _PER.sub(r"\\text{\1/\2}", text)
 
 
 def _join_digit_groups(text: str) -> str:
@@ -155,8 +167,8 @@ _UNITS = {
 _UNIT_OF = {name: unit for unit, names in _UNITS.items() for name in names.split("|")}
 _UNIT_OF |= {name + "s": unit for name, unit in list(_UNIT_OF.items()) if len(name) > 2}
 _OTHER_WORDS = ("square|sq|cubic|per|units?|people|persons?|students?|ways|pairs?|apples?|points?|inhabitants|yuan|"
-                "rupees|euros?|pounds?|marbles?|balls?|coins?|books?|integers?|solutions?|numbers?|triangles?|sides?|"
-                "times|sq\\.|radians?|rad|percent|percentage|pct|men|women|girls|"
+                "rupees|euros?|marbles?|balls?|coins?|books?|integers?|solutions?|numbers?|triangles?|sides?|"
+                "times|radians?|rad|percent|percentage|pct|men|women|girls|"
                 "boys|children|games?|edges|vertices")  # fmt: skip
 # Written without \text, only words that can be nothing else: "5m" is a product, "5 cm" a length.
 _BARE_UNIT = re.compile(
@@ -199,7 +211,10 @@ def settle_text(text: str) -> str:
         return re.sub(r"\\text\{([^{}]*)\}", r" \1 ", text)
 
     def drop(match):
-        return match.group() if _NEGATION.search(match.group(1)) else " "
+        if re.fullmatch(r"\s*[0-9.,]+\s*", match.group(1)):
+            return f" {match.group(1)} "
+        index = re.search(r"_\s?\{?\s?$", text[: match.start()])  # x_{\text{max}}: a part of the name
+        return match.group() if index or _NEGATION.search(match.group(1)) else " "
 
     return _TEXT_UNIT.sub(drop, text)
 

@@ -228,6 +228,28 @@ def test_a_set_that_is_there_is_not_generated_again_and_the_tables_are_the_same(
     assert "tiny: generated before" in capsys.readouterr().out
 
 
+def test_lines_end_where_json_lines_end(tmp_path):
+    """verl's dump keeps U+2028 and its like as they are, and Python's splitlines would cut an answer there."""
+    (tmp_path / "settings.json").write_text(json.dumps({"problems": 1, "samples": 1}))
+    row = {"uid": "a_0_0", "output": "a\u2028b\u2029c\u0085 \\boxed{5}"}
+    (tmp_path / "generations.jsonl").write_text(json.dumps(row, ensure_ascii=False) + "\n")
+    assert evaluate.read_generations(tmp_path) == [row]
+
+
+@pytest.mark.parametrize(("answer", "vote"), [("5", "5"), ("x+" * 600 + "1", None), ("", None)])
+def test_what_could_not_be_read_does_not_vote(answer, vote):
+    reward = evaluate.load_reward()
+    row = {
+        "input": "?",
+        "output": f"\\boxed{{{answer}}}",
+        "gts": "5",
+        "uid": "a_0_0",
+        "response_tokens": 9,
+        "cut_off": 0,
+    }
+    assert evaluate.judge(row, reward).vote == vote
+
+
 @pytest.mark.parametrize("how", ["lost", "fails"])
 def test_what_is_not_complete_is_never_counted_and_generated_anew(how, data, verl, tmp_path):
     output = tmp_path / "out"

@@ -9,8 +9,10 @@ import doctest
 import importlib.util
 import json
 import logging
+import multiprocessing
 import os
 import pickle
+import random
 import signal
 import subprocess
 import sys
@@ -18,6 +20,7 @@ import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import cloudpickle
 import numpy as np
@@ -330,6 +333,38 @@ def test_numbers_too_large_are_refused_before_they_are_computed(name):
     assert verdict["reason"] == "over_length" and verdict["worker_killed"] == 0
 
 
+FRAGMENTS = [
+    r"\alpha", r"\alpha\beta ", r"\sin x", "x_1", "x_{1", "x_{1}", "(a", "(a,", "(a)", "(A) ", "x=", r"x\in ", "= ",
+    "5!", "sq. ", "pounds ", "cm ", "3 million ", "so ", "the answer is ", "and ", r"\text{ cm}", r"\text{",
+    r"\mathrm{~km} / ", r"\text{ and }", "1,", "1.", "0.", r"1\,", r"\,", "~", " ", "\n", "<", r"x\le ", r"\pm",
+    r"\pm 1", r"\cup ", r"\to ", r"\approx ", r"\pmod{3}", "{}", "{", "|", r"1^\circ ", "^", "2^", "_", "'", "- ",
+    "1/", "12 ", "e", "E1", ":", "&", "$", "%", r"\%", "\\", r"\\", r"\left(", r"\frac{1", r"\frac{1}{2}",
+    r"0.\overline{3}", r"\begin{pmatrix}", r"\boxed", "\u00b0",
+]  # fmt: skip
+ENDS = ["", "1", "2=1", "=", "}", ")", "x", r"\text{x}", " !"]
+
+
+def settle_repetitions(judge):
+    """Every fragment, and some pairs of them, repeated to the length that is read at most."""
+    rng = random.Random(0)
+    for fragment in FRAGMENTS + ["".join(rng.sample(FRAGMENTS, 2)) for _ in range(200)]:
+        for end in ENDS:
+            answer = fragment * (980 // len(fragment)) + end
+            print(ascii(answer[:60]), flush=True)
+            judge.settle(f"\\boxed{{{answer}}}", r"\sqrt{2}", judge.Options())
+
+
+def test_no_repetition_holds_up_the_event_loop():
+    """What is settled without a worker has no clock. The limit is for a hang: all of them together take seconds."""
+    process = multiprocessing.get_context("fork").Process(target=settle_repetitions, args=(judge,))
+    process.start()
+    process.join(timeout=240)
+    hangs = process.is_alive()
+    process.kill()
+    process.join()
+    assert not hangs and process.exitcode == 0  # what was being read is the last line printed
+
+
 def _mixed():
     """200 normal answers and 16 hostile ones spread among them; the slow integral twice."""
     hostile = [*(h for name, h in HOSTILE.items() if name != "a megabyte of text"), SLOW]
@@ -404,6 +439,21 @@ def test_worker_killed_from_outside_costs_no_answer():
     pool.threads.submit(lambda: os.kill(pool.mine.worker.process.pid, signal.SIGKILL)).result()
     reply = pool.submit(request).result()
     assert reply["equal"] and reply["killed"] == 1
+
+
+def test_where_no_worker_can_be_started_the_answer_is_an_error_and_the_next_one_is_judged(monkeypatch):
+    """A stand-in for a machine out of memory or processes: subprocess.Popen raises once the first worker is dead."""
+    pool = judge.Pool(1, 1.0, 1024)
+    request = {"golds": [r"\sqrt{8}"], "answer": r"2\sqrt{2}"}
+    assert pool.submit(request).result()["equal"]
+    with monkeypatch.context() as short:
+        short.setattr(judge.subprocess, "Popen", Mock(side_effect=BlockingIOError))
+        pool.threads.submit(lambda: os.kill(pool.mine.worker.process.pid, signal.SIGKILL)).result()
+        reply = pool.submit(request).result(timeout=60)
+        case = judge.Case()
+        judge.conclude(case, reply)
+        assert (case.reason, reply["killed"]) == ("error", 1)
+    assert pool.submit(request).result(timeout=60)["equal"]
 
 
 def test_worker_that_uses_no_cpu_time_is_killed_too():

@@ -21,6 +21,7 @@ from tensordict import TensorDict
 from verl.trainer.ppo.utils import need_critic, need_reference_policy
 from verl.trainer.ppo.v1 import get_trainer_cls, replay_buffer
 from verl.utils.config import validate_config
+from verl.utils.import_utils import load_extern_object
 from verl.utils.tensordict_utils import make_iterator
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -156,6 +157,16 @@ def test_the_values_are_those_of_their_sources(run):
     bounds = [loss[f"{c}_{what}"] for c in ("c_low", "c_high") for what in ("start", "max", "step")]
     arm = "bapo_octothinker" if run == "octothinker_3b" else "bapo"
     assert [loss.target_contribution, *bounds] == BOUNDS[arm]
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_an_answer_cut_off_in_its_thoughts_has_no_answer_where_the_template_opens_them(run):
+    """As recipe/evaluate.py judges it. For BP-Math it depends on the model that takes its place."""
+    options = composed(run).reward.custom_reward_function.get("reward_kwargs", {})
+    assert options == ({"thinking": True} if run.startswith("r1_distill") else {})
+    compute_score = load_extern_object(str(ROOT / "reward" / "math_reward.py"), "compute_score_sync")
+    verdict = compute_score("", r"so \boxed{5}? wait,", "5", **options)
+    assert verdict["reason"] == ("no_answer" if options else "correct")
 
 
 @pytest.mark.parametrize("run", [run for run in RUNS if "separate_async" not in run])  # its YAML says why
