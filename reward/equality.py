@@ -311,9 +311,13 @@ def _is_interval_like(text: str) -> bool:
     return _pieces(text)[0] in ("(]", "[)", "[]", "()") or "\\cup" in text or "\\infty" in text
 
 
+_BUILDER = re.compile(r"\\\{[a-zA-Z](?:\s?\\in\s?\\mathbb\{R\})?\s?(?:\\mid(?![a-zA-Z])|[|:])\s?(.+)\\\}")  # \{x|x>1\}
+
+
 def _as_set(text: str) -> str:
     """A union of intervals for "x<-1, x>3"; an interval for one relation; the text itself for anything else."""
-    parts = [_as_interval(part) for part in _split(text, "[,;]")]
+    builder = _BUILDER.fullmatch(text)
+    parts = [_as_interval(part) for part in _split(builder.group(1) if builder else text, "[,;]")]
     return "\\cup ".join(parts) if all(parts) else text
 
 

@@ -72,6 +72,7 @@ _REWRITES = [  # (what, with what), in order
     (r"\\(?:checkmark|blacksquare|square|qed|Box)(?![a-zA-Z])", " "),
     (r"\\(?:pounds|euro|texteuro|textdollar)(?![a-zA-Z])", r"\\$"),
     (r"\\(?:lor|vee|land|wedge)(?![a-zA-Z])", " , "),
+    (r"\{\s?([0-9a-zA-Z+-]+)\s?\\choose\s?([0-9a-zA-Z+-]+)\s?\}", r"\\binom{\1}{\2}"),
     (r"\\(?:mathrm|text)\s*\{\s*([ei])\s*\}", r"\1 "),
     (r"\\(?:mathrm|text)\s*\{\s*((?:arc)?(?:sin|cos|tan)|cot|csc|ln|lg|log|exp|gcd|lcm)\s*\}", r"\\\1 "),
     (r"\\text\s*\{\s*(?:-|negative|minus)\s*\}", "-"),
@@ -122,6 +123,7 @@ def _brace_arguments(text: str) -> str:
     text = re.sub(r"\\frac\s*([0-9a-zA-Z])\s*\{", r"\\frac{\1}{", text)
     text = re.sub(r"\\frac\s*(\{[^{}]*\})\s*([0-9a-zA-Z])", r"\\frac\1{\2}", text)
     text = re.sub(r"\\sqrt\s*([0-9a-zA-Z])", r"\\sqrt{\1}", text)
+    text = re.sub(r"\\binom\s*([0-9a-zA-Z])\s*([0-9a-zA-Z])", r"\\binom{\1}{\2}", text)
     return re.sub(r"([\^_])\s*\{\s*([0-9a-zA-Z])\s*\}", r"\1\2", text)
 
 

@@ -317,6 +317,13 @@ COLLECTIONS = [
     (r"(1,2),(3,4)", r"(1,2),(4,3)", False, "one pair differs"),
     ("(1,2)", r"(1,2),(3,4)", False, "a list that contains the gold"),
     ("1,2,3", "{1,2,3}", True, "braces that TeX hides"),
+    ("[2,5)", r"\{x \mid 2 \le x < 5\}", True, "set-builder notation"),
+    ("(-1,2)", r"\{x\in\mathbb{R} : -1<x<2\}", True, "set-builder notation with its domain"),
+    (r"(-\infty,-1)\cup(3,\infty)", r"\{x \mid x<-1 \text{ or } x>3\}", True, "set-builder notation of a union"),
+    (r"\{x|x>1\}", r"\{x \mid x>1\}", True, "another bar"),
+    (r"\{x|x>1\}", r"\{x \mid x \ge 1\}", False, "the end counts"),
+    ("15", r"{6 \choose 2}", True, "a binomial coefficient"),
+    ("15", r"\binom62", True, "a binomial coefficient without braces"),
 ]
 
 WORDS = [

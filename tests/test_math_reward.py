@@ -348,9 +348,9 @@ def settle_repetitions(judge):
     """Every fragment, and some pairs of them, repeated to the length that is read at most."""
     rng = random.Random(0)
     for fragment in FRAGMENTS + ["".join(rng.sample(FRAGMENTS, 2)) for _ in range(200)]:
+        print(ascii(fragment), flush=True)
         for end in ENDS:
             answer = fragment * (980 // len(fragment)) + end
-            print(ascii(answer[:60]), flush=True)
             judge.settle(f"\\boxed{{{answer}}}", r"\sqrt{2}", judge.Options())
 
 
