@@ -257,6 +257,6 @@ if __name__ == "__main__":
     benchmark_search()
     benchmark_loss()
     benchmark_diagnosis()
-    benchmark_saved_pass()
     if arguments.pipeline:
-        benchmark_pipeline()
+        benchmark_pipeline()  # before the next, whose process group stays in the environment
+    benchmark_saved_pass()
