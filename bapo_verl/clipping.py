@@ -216,6 +216,31 @@ def choose_bounds(sums: Tensor, path: SearchPath, target: float, contribution: s
     )
 
 
+def tokens_between(sums: Tensor, path: SearchPath, one: tuple[float, float], other: tuple[float, float]) -> Tensor:
+    """Number of tokens that one pair of bounds clips and the other does not, float64 [].
+
+    Tokens with A_t > 0 and r_t between the two c_high, and tokens with A_t < 0 and r_t between the two c_low. Where
+    there is none, the clipped surrogate has the same gradient under both.
+
+    Args:
+        sums: of `contribution_sums`.
+        one, other: (c_low, c_high), two points of the path.
+
+    >>> path = search_path([0.6, 0.7], [1.2, 1.3, 1.4], "high_first")
+    >>> ratio, advantages = torch.tensor([1.25, 1.35, 0.65]), torch.tensor([1.0, 1.0, -1.0])
+    >>> sums = contribution_sums(ratio, advantages, torch.ones(3), path)
+    >>> tokens_between(sums, path, (0.6, 1.2), (0.6, 1.3)), tokens_between(sums, path, (0.6, 1.2), (0.7, 1.4))
+    (tensor(1., dtype=torch.float64), tensor(3., dtype=torch.float64))
+    """
+    sides = split_sides(sums, path)
+    sums_of_bound = (path.c_low, sides.negative_clipped[2]), (path.c_high, sides.positive_clipped[2])
+    counts = [
+        counts.index_select(0, torch.searchsorted(candidates, candidates.new_tensor(pair))).diff().abs().sum()
+        for (candidates, counts), pair in zip(sums_of_bound, zip(one, other, strict=True), strict=True)
+    ]
+    return counts[0] + counts[1]
+
+
 class Sides(NamedTuple):
     """Sums over the tokens that each candidate leaves alone, and over those it clips: [rows, H] and [rows, L]."""
 

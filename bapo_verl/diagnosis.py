@@ -113,3 +113,97 @@ def diagnose(sums: Tensor, histogram: Tensor, path: SearchPath, choice: Choice) 
         ratio_p99=ratio_quantile(histogram, 0.99),
         ratio_max=ratio_quantile(histogram, 1.0),
     )
+
+
+# Every metric that BAPO adds to verl's log: its value from what the search and `diagnose` found, and its reading.
+_LOGGED = {
+    "c_low": (
+        lambda choice, _: choice.c_low,
+        "lower ratio bound in force, in [a-, b-]; above a- only once c_high is at b+ (high_first)",
+    ),
+    "c_high": (
+        lambda choice, _: choice.c_high,
+        "upper ratio bound in force, in [a+, b+]; at b+ for long: the target cannot be reached with these bounds",
+    ),
+    "rho": (
+        lambda choice, _: choice.rho,
+        "positive share of the loss at the chosen bounds; below rho_0: the path ended first",
+    ),
+    "rho_start": (
+        lambda choice, _: choice.rho_start,
+        "positive share at (a-, a+), what a fixed clip would have had; rho - rho_start is what the search gained",
+    ),
+    "target_met": (
+        lambda choice, _: choice.target_met,
+        "1 if rho >= rho_0, else 0; its mean is the share of updates that were balanced",
+    ),
+    "steps": (
+        lambda choice, _: choice.steps,
+        "moves along the path; 0: no need to act, the last: nothing left to do",
+    ),
+    "positive_tokens": (
+        lambda choice, _: choice.positive_tokens,
+        "share of response tokens with A > 0; far below one half: failed answers are longer or more numerous",
+    ),
+    "positive_clipped": (
+        lambda choice, _: choice.positive_clipped,
+        "share of tokens with A > 0 that c_high clips, whose gradient is lost",
+    ),
+    "negative_clipped": (
+        lambda choice, _: choice.negative_clipped,
+        "share of tokens with A < 0 that c_low clips, whose gradient is lost",
+    ),
+    "negative_tokens": (
+        lambda _, diagnosis: diagnosis.negative_tokens,
+        "share of response tokens with A < 0; with positive_tokens the rest has A = 0 and teaches nothing",
+    ),
+    "positive_length": (
+        lambda _, diagnosis: diagnosis.positive_length,
+        "mean tokens of an answer with A > 0",
+    ),
+    "negative_length": (
+        lambda _, diagnosis: diagnosis.negative_length,
+        "mean tokens of an answer with A < 0; if larger, failures weigh more than they are",
+    ),
+    "ratio_p01": (
+        lambda _, diagnosis: diagnosis.ratio_p01,
+        "1% of the tokens have an r below; r to half a percent; far below 1: stale data, or rollout and actor disagree",
+    ),
+    "ratio_p50": (
+        lambda _, diagnosis: diagnosis.ratio_p50,
+        "median of r; not 1: rollout and actor disagree about every token",
+    ),
+    "ratio_p99": (
+        lambda _, diagnosis: diagnosis.ratio_p99,
+        "1% of the tokens have an r above; beyond c_high the clip acts on more than 1% of them",
+    ),
+    "ratio_max": (
+        lambda _, diagnosis: diagnosis.ratio_max,
+        "largest r; constant at e^20: a broken weight sync",
+    ),
+    "log_prob": (
+        lambda _, diagnosis: diagnosis.log_prob,
+        "mean of log pi_theta over tokens drawn from pi_theta: an estimate of minus their entropy, for runs whose log "
+        "has no actor/entropy",
+    ),
+    "clipped_log_prob": (
+        lambda _, diagnosis: diagnosis.clipped_log_prob,
+        "the same over the tokens that the clip drops; far below log_prob: it drops the improbable ones (Fig. 5)",
+    ),
+    "entropy_change": (
+        lambda _, diagnosis: diagnosis.entropy_change,
+        "Entropy-Clip Rule (Eq. 6) for a step of size 1, -Cov[log pi, A X] at the chosen bounds; below 0: this update "
+        "lowers entropy",
+    ),
+}
+
+METRICS = {f"actor/bapo/{name}": reading for name, (_, reading) in _LOGGED.items()} | {
+    "actor/bapo/bypass_mode": "1: r = pi_theta / pi_rollout (bypass_mode); 0: r = pi_theta / pi_old, verl's default",
+    "actor/bapo/redone": "share of updates that ran forward and backward twice, since a token lay between the foreseen "
+    "and the exact bounds; under micro_batch not logged: nothing is foreseen",
+}
+
+
+def measured(choice: Choice, diagnosis: Diagnosis) -> dict[str, Tensor]:
+    """The metrics that follow from the sums, by logged name; each a 0-dim float64 tensor, nan where undefined."""
+    return {f"actor/bapo/{name}": value(choice, diagnosis) for name, (value, _) in _LOGGED.items()}

@@ -31,7 +31,8 @@ from verl.trainer.ppo.core_algos import compute_grpo_outcome_advantage
 from verl.utils.torch_functional import entropy_from_logits, get_response_mask, logprobs_from_logits
 from verl.workers.config import FSDPActorConfig
 
-from bapo_verl.policy_loss import BapoPolicyLossConfig, compute_policy_loss_bapo
+from bapo_verl.policy_loss import compute_policy_loss_bapo
+from bapo_verl.policy_loss_config import BapoPolicyLossConfig
 
 UPDATES, ANSWERS = 8, 8
 GRADIENT_STEP = 1e-3  # so small that the entropy it moves is linear in it

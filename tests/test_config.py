@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import warnings
 
 import pytest
 import verl
@@ -11,7 +12,7 @@ from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 from verl.utils.config import omega_conf_to_dataclass
 
-from bapo_verl.policy_loss import BapoPolicyLossConfig
+from bapo_verl.policy_loss_config import BapoPolicyLossConfig
 
 KEY = "actor_rollout_ref.actor.policy_loss"
 GRPO = ["algorithm.adv_estimator=grpo", "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=1"]
@@ -30,7 +31,7 @@ def main_ppo(cwd, *arguments):
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
 
 
-ANCHOR = "algorithm.rollout_correction.bypass_mode=True"
+BYPASS = "algorithm.rollout_correction.bypass_mode=True"
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -63,11 +64,49 @@ def test_a_value_on_the_command_line_wins_over_the_preset():
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_the_anchor_is_known(preset):
-    for overrides, rollout in [((), False), ((ANCHOR,), True)]:
-        assert (
-            composed(f"+algorithm={preset}", *overrides).actor_rollout_ref.actor.policy_loss.rollout_anchor == rollout
-        )
+@pytest.mark.parametrize(
+    ("override", "bypass_mode"),
+    [(None, False), (BYPASS, True), ("algorithm.rollout_correction=null", False), ("trainer.v1=null", False)],
+)
+def test_keys_that_are_copied_follow_their_original_and_live_without_it(preset, override, bypass_mode):
+    overrides = [override] if override else []
+    policy_loss = composed(f"+algorithm={preset}", *overrides).actor_rollout_ref.actor.policy_loss
+    assert policy_loss.bypass_mode == bypass_mode
+    assert policy_loss.dynamic_context_parallel is False
+
+
+ENGINES = {
+    "FSDP2": ["actor_rollout_ref.actor.strategy=fsdp2"],
+    "FSDP-Turbo": ["actor_rollout_ref.actor.strategy=fsdp_turbo"],
+    "Megatron": ["model_engine=megatron"],
+    "TorchTitan": ["model_engine=torchtitan"],
+    "veOmni": ["model_engine=veomni"],
+}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_flag_composes_with_every_engine_of_main_ppo(engine):
+    """MindSpeed is verl's engine for model_engine=megatron on an NPU; for AutoModel verl has no config in main_ppo."""
+    actor = composed("+algorithm=bapo", *ENGINES[engine]).actor_rollout_ref.actor
+    assert type(omega_conf_to_dataclass(actor).policy_loss) is BapoPolicyLossConfig
+
+
+def test_clip_ratios_of_the_users_own_are_named_in_one_warning_on_the_driver(monkeypatch):
+    clips = [f"actor_rollout_ref.actor.clip_ratio_{key}" for key in ("low=0.1", "high=0.28")]
+    config = composed("+algorithm=bapo", *clips).actor_rollout_ref.actor
+    with pytest.warns(UserWarning) as caught:
+        omega_conf_to_dataclass(config)
+    assert [str(warning.message).rpartition(": ")[2] for warning in caught] == [", ".join(clips)]
+    monkeypatch.setattr("ray.is_initialized", lambda: True)  # in a worker
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        omega_conf_to_dataclass(config)
+        monkeypatch.undo()
+        omega_conf_to_dataclass(composed("+algorithm=bapo").actor_rollout_ref.actor)
+
+
+MEGATRON = "actor_rollout_ref.actor.megatron"
+DCP = [f"{MEGATRON}.dynamic_context_parallel=True", f"{MEGATRON}.max_seqlen_per_dp_cp_rank=4096"]
 
 
 @pytest.mark.parametrize(
@@ -84,12 +123,6 @@ def test_in_a_file_of_the_users_own_the_preset_goes_among_its_defaults(tmp_path,
     assert done.returncode == 0, done.stderr
     policy_loss = yaml.safe_load(done.stdout)
     assert (policy_loss["loss_mode"], policy_loss["c_high_max"]) == ("bapo", c_high_max)
-
-
-@pytest.mark.parametrize("mode", ["sync", "colocate_async", "separate_async"])
-def test_the_trainer_mode_is_known(mode):
-    config = composed("+algorithm=bapo", f"trainer.v1.trainer_mode={mode}").actor_rollout_ref.actor.policy_loss
-    assert config.trainer_mode == mode
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -117,11 +150,11 @@ def test_the_command_composes_from_any_directory_and_the_driver_starts_no_ray(tm
     ("arguments", "message"),
     [
         (["+algorithm=bapo", f"{KEY}.target_contribution=1.5"], "target_contribution must be in (0, 1), got 1.5"),
-        (["+algorithm=bapo", "model_engine=megatron"], "got 'megatron'"),
+        (["+algorithm=bapo", "model_engine=megatron", *DCP], "dynamic_context_parallel must be False"),
         (["+algorithm=bapo", f"{KEY}.taget_contribution=0.4"], "Key 'taget_contribution' is not in struct"),
         (["algorithm=bapo"], "To append to your default list use +algorithm=bapo"),
     ],
-    ids=["value", "strategy", "misspelt", "no plus"],
+    ids=["value", "dynamic context parallel", "misspelt", "no plus"],
 )
 def test_bad_input_is_an_error_on_the_driver_before_ray_starts(tmp_path, arguments, message):
     done = main_ppo(tmp_path, *arguments)

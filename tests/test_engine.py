@@ -11,6 +11,7 @@ import re
 import signal
 import tempfile
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from unittest import mock
@@ -37,8 +38,9 @@ from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 from verl.workers.utils.losses import ppo_loss
 from verl.workers.utils.padding import no_padding_2_padding, response_to_nested
 
-from bapo_verl.engine import BapoFSDPEngine
-from bapo_verl.policy_loss import BapoPolicyLossConfig
+from bapo_verl.engine import BapoEngineMixin
+from bapo_verl.policy_loss import batch_sums, find_bounds
+from bapo_verl.policy_loss_config import BapoPolicyLossConfig
 
 SEQUENCES, VOCABULARY, UPDATES = 16, 64, 3
 TARGET = 0.285  # a share that this batch can reach, with c_high inside its range
@@ -131,19 +133,31 @@ def allow_fsdp1_on_cpu():
     _init_utils._check_module_states_for_sync_module_states = lambda module_states: None
 
 
-def old_log_probs(engine, data, recompute, number):
-    """What verl's trainer does before the first update on a rollout batch, and what might be mistaken for it."""
-    if recompute == "reference":
-        with engine.disable_adapter():
-            engine.infer_batch(data.copy())
-    elif number == 0:
-        output = engine.infer_batch(data.copy())["model_output"]
-        log_prob = no_padding_2_padding(output["log_probs"], data)
-        mask = data["response_mask"]
-        data["old_log_probs"] = response_to_nested(log_prob, mask)
-        if recompute == "loaded":
-            with mock.patch.object(FSDPEngineWithLMHead, "load_checkpoint"):
-                engine.load_checkpoint("path")
+def log_probs(engine, data):
+    """Under the weights as they are, [B, T] with padding."""
+    return no_padding_2_padding(engine.infer_batch(data.copy())["model_output"]["log_probs"], data)
+
+
+def search_before_the_update(engine, data, policy_loss):
+    """What BAPO must find: Algorithm 1 on the whole optimizer batch under the weights that are about to move."""
+    batch = data.select("response_mask", "old_log_probs", "advantages").to_padded_tensor()
+    tensors = batch["old_log_probs"], batch["advantages"], batch["response_mask"], None
+    return find_bounds(policy_loss, batch_sums(policy_loss, log_probs(engine, data), *tensors))[1]
+
+
+class Counted(torch.autograd.Function):
+    """The identity; counts how often a backward walks through it."""
+
+    walks = 0
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        Counted.walks += 1
+        return gradient
 
 
 def updates(rank, world, init, out, model, policy_loss, setting):
@@ -163,6 +177,7 @@ def updates(rank, world, init, out, model, policy_loss, setting):
         ppo_micro_batch_size_per_gpu=1,
         policy_loss=policy_loss,
         loss_agg_mode=setting.get("agg", "token-mean"),
+        entropy_coeff=setting.get("entropy_coeff", 0),
     )
     loss_function = partial(ppo_loss, config=actor)
     if setting.get("distill"):
@@ -184,8 +199,10 @@ def updates(rank, world, init, out, model, policy_loss, setting):
         FSDPOptimizerConfig(lr=0.001, total_training_steps=UPDATES),
         None,
     )
-    assert type(engine) is BapoFSDPEngine
+    assert isinstance(engine, BapoEngineMixin) and isinstance(engine, FSDPEngineWithLMHead)
     engine._build_model_optimizer()  # initialize() without a checkpoint manager
+    compute_entropy = engine.compute_entropy_from_logits
+    engine.compute_entropy_from_logits = lambda logits: Counted.apply(compute_entropy(logits))
     dp = world // sp
     if setting.get("asleep") == rank:
         time.sleep(TIME_LIMIT)
@@ -196,17 +213,28 @@ def updates(rank, world, init, out, model, policy_loss, setting):
             data = rank_data(rank // sp, dp, *cut, setting.get("flags", {}))
             if setting.get("distill"):
                 add_teacher(data)
-            if setting.get("recompute"):
-                old_log_probs(engine, data, setting["recompute"], number=len(history))
+            if setting.get("recompute") and not history:  # as verl's trainer before the first update on a batch
+                data["old_log_probs"] = response_to_nested(log_probs(engine, data), data["response_mask"])
+            expected = search_before_the_update(engine, data, policy_loss) if setting.get("search") else {}
+            if setting.get("fixed"):
+                c_low, c_high = setting["fixed"][len(history)]
+                fixed = dict(c_low_start=c_low, c_low_max=c_low, c_high_start=c_high, c_high_max=c_high)
+                loss_function = partial(ppo_loss, config=replace(actor, policy_loss=BapoPolicyLossConfig(**fixed)))
+            Counted.walks = 0
             with mock.patch.object(engine, "forward_step", wraps=engine.forward_step) as forward:
                 output = engine.train_batch(data, loss_function)
-            assert actor.policy_loss.update is None  # bounds are never left to another update
+            assert actor.policy_loss is policy_loss  # an update leaves nothing on the user's config
             metrics = {
                 k: float(v.aggregate())
                 for k, v in output["metrics"].items()
                 if k.startswith(("actor/bapo/", "actor/entropy"))
             }
-            history.append(metrics | {"micro_batches": len(output["loss"]), "forwards": forward.call_count})
+            counts = {"forwards": forward.call_count, "entropy_walks": Counted.walks, "searched": expected}
+            # On the first of the ranks that share a sequence.
+            gradient = (
+                {"grad_norm": float(output["metrics"]["grad_norm"])} if engine.is_mp_src_rank_with_outputs() else {}
+            )
+            history.append(metrics | gradient | {"micro_batches": len(output["loss"])} | counts)
     torch.save(history, f"{out}/{rank}")
     dist.destroy_process_group()
 
@@ -239,9 +267,9 @@ def run(model, world=1, policy_loss=None, **setting):
             for process in processes.processes:
                 process.kill()
         histories = [torch.load(Path(tmp) / str(rank)) for rank in range(world)]
-    # All but the entropy, which verl averages over the ranks later.
+    # All but the entropy, which verl averages over the ranks later, and what one of several ranks holds.
     common = [
-        [{k: v for k, v in update.items() if not k.startswith("actor/entropy")} for update in rank]
+        [{k: v for k, v in update.items() if not k.startswith(("actor/entropy", "grad_norm"))} for update in rank]
         for rank in histories
     ]
     assert all(rank == common[0] for rank in common), common
@@ -261,18 +289,18 @@ SUMS = {
     "entropy_change": 1e-4,
     "log_prob": 1e-4,
     "clipped_log_prob": 1e-4,
+    "grad_norm": 1e-5,
 } | dict.fromkeys(["ratio_p01", "ratio_p50", "ratio_p99", "ratio_max"], 0.03)
 
 
 def assert_same_bounds(got, expected):
     for one, other in zip(got, expected, strict=True):
-        for key in other.keys() - {"micro_batches", "forwards"}:
+        for key in other.keys() - {"micro_batches", "forwards", "entropy_walks", "searched"}:
             assert one[key] == pytest.approx(other[key], abs=SUMS.get(key.rpartition("/")[2], 1e-9)), key
 
 
 def test_the_reference_searches_anew_at_every_update(reference):
     """The case is a fair one: the search acts, stops inside the path, and every update moves the ratios."""
-    assert [(update["micro_batches"], update["forwards"]) for update in reference] == [(1, 2)] * UPDATES
     assert 0 < reference[1]["actor/bapo/steps"] < reference[0]["actor/bapo/steps"] < 36
     assert len({update["actor/bapo/rho_start"] for update in reference}) == UPDATES
 
@@ -302,7 +330,7 @@ def test_bounds_depend_on_the_optimizer_batch_alone(model, reference, setting):
 
 
 def test_micro_batch_scope_reduces_over_the_ranks(model):
-    """Every rank finds the same bounds, those of the forward and not of the optimizer batch, with no pass before it."""
+    """Every rank finds the same bounds, those of the forward and not of the optimizer batch."""
     two = run(model, world=2, policy_loss=dict(search_scope="micro_batch"), micro=8)
     whole = run(model, micro=16, policy_loss=dict(search_scope="micro_batch"))
     assert_same_bounds(two, whole)
@@ -311,56 +339,57 @@ def test_micro_batch_scope_reduces_over_the_ranks(model):
     assert parts[0]["actor/bapo/rho_start"] != pytest.approx(whole[0]["actor/bapo/rho_start"], abs=1e-3)
 
 
-RECOMPUTED = dict(world=2, dynamic=True, recompute="policy")
-
-
-def test_the_pass_is_saved_while_the_weights_are_those_of_old_log_probs(model):
-    """The first update after verl has recomputed old_log_probs: half of the forwards, the same bounds and metrics."""
-    saved = run(model, **RECOMPUTED)
-    made = run(model, policy_loss=dict(trainer_mode="separate_async"), **RECOMPUTED)
-    assert [update.pop("actor/bapo/pass_saved") for update in saved] == [1, 0, 0]
-    assert [update.pop("actor/bapo/pass_saved") for update in made] == [0, 0, 0]
-    assert [update["forwards"] / update["micro_batches"] for update in saved] == [1, 2, 2]
-    assert [update["forwards"] / update["micro_batches"] for update in made] == [2, 2, 2]
-    assert_same_bounds(saved, made)
-    assert saved[0]["actor/bapo/ratio_max"] == 1
-
-
 @pytest.mark.parametrize(
-    "setting",
-    [
-        dict(policy_loss=dict(rollout_anchor=True)),  # old_log_probs are the rollout's, whatever was computed
-        dict(policy_loss=dict(trainer_mode="separate_async")),  # other weights may have been restored since
-        dict(recompute="reference", lora=4),  # under disable_adapter: the reference's log-probabilities
-        dict(recompute="loaded"),  # a checkpoint came in between
-    ],
-    ids=str,
+    "setting", [{}, dict(recompute=True), dict(policy_loss=dict(contribution="gradient"))], ids=str
 )
-def test_the_pass_is_made_where_the_log_probs_may_be_of_other_weights(model, setting):
-    history = run(model, **{**RECOMPUTED, **setting})
-    assert [update["actor/bapo/pass_saved"] for update in history] == [0, 0, 0]
+def test_bounds_and_metrics_are_those_of_a_search_before_the_update(model, setting):
+    """A forward of its own before each update, under the same weights, finds what the update itself found."""
+    for update in run(model, search=True, **setting):
+        for name, value in update["searched"].items():
+            assert update[name] == pytest.approx(value, abs=SUMS.get(name.rpartition("/")[2], 1e-9)), name
+
+
+@pytest.mark.parametrize("setting", [dict(world=2), dict(micro=1, dynamic=True)], ids=str)
+def test_the_gradient_is_that_of_the_exact_bounds(model, reference, setting):
+    """With bounds fixed at those that BAPO found, every update has the same gradient, redone or not."""
+    bounds = [(update["actor/bapo/c_low"], update["actor/bapo/c_high"]) for update in reference]
+    fixed = run(model, fixed=bounds, **setting)
+    assert [update["actor/bapo/redone"] for update in fixed] == [0] * UPDATES
+    for one, other in zip(fixed, reference, strict=True):
+        assert one["grad_norm"] == pytest.approx(other["grad_norm"], rel=1e-5)
+
+
+def test_an_update_is_redone_only_where_a_token_lies_between_the_foreseen_and_the_exact_bounds(model, reference):
+    """At r = 1, after verl has recomputed old_log_probs, the foreseen bounds are the exact ones: one run is enough."""
+    recomputed = run(model, world=2, dynamic=True, recompute=True)
+    for update in [*reference, *recomputed]:
+        assert update["forwards"] == update["micro_batches"] * (1 + update["actor/bapo/redone"])
+    assert [update["actor/bapo/redone"] for update in reference] == [1, 1, 0]
+    assert recomputed[0]["actor/bapo/redone"] == 0 and recomputed[0]["actor/bapo/ratio_max"] == 1
 
 
 def test_the_entropy_curve_is_there_where_verls_trainer_logs_none(model):
-    """r anchored at the rollout: the pass brings it, equal to what the update would say, and the update keeps none."""
-    anchored = dict(rollout_anchor=True)
-    history = run(model, policy_loss=anchored)
+    """With bypass_mode the update computes it, and keeps its graph over the vocabulary only for a coefficient."""
+    bypass = dict(bypass_mode=True)
+    history = run(model, policy_loss=bypass)
     # An untrained model is nearly uniform over its 64 tokens.
     assert [update["actor/entropy"] for update in history] == [pytest.approx(math.log(VOCABULARY), rel=0.02)] * UPDATES
-    assert not any("actor/entropy_loss" in update for update in history)
-    asked = run(model, world=2, policy_loss=anchored, flags=dict(calculate_entropy=True), agg="seq-mean-token-mean")
-    micro = run(model, world=2, policy_loss=anchored | dict(search_scope="micro_batch"), agg="seq-mean-token-mean")
-    for update in asked + micro:
-        assert update["actor/entropy"] == pytest.approx(update["actor/entropy_loss"], abs=1e-6)
+    assert [update["entropy_walks"] for update in history] == [0] * UPDATES
+    bonus = run(model, policy_loss=bypass, entropy_coeff=0.01, flags=dict(calculate_entropy=True))
+    assert [update["entropy_walks"] for update in bonus] == [update["forwards"] for update in bonus]
+    micro = run(model, world=2, policy_loss=bypass | dict(search_scope="micro_batch"), agg="seq-mean-token-mean")
+    for update in micro:
+        assert update["actor/entropy"] == update["actor/entropy_loss"] and update["entropy_walks"] == 0
     trainers = run(model, flags=dict(calculate_entropy=True))  # r anchored at old_log_probs
     assert not any("actor/entropy" in update for update in trainers)
-    assert [update["actor/bapo/rollout_anchor"] for update in history + trainers] == [1] * UPDATES + [0] * UPDATES
+    assert [update["actor/bapo/bypass_mode"] for update in history + trainers] == [1] * UPDATES + [0] * UPDATES
 
 
-def test_the_pass_is_no_lesson_of_a_teacher(model, reference):
-    """Under verl's top-k distillation the bounds are the same; its loss reads logits, which the pass does not keep."""
-    history = run(model, distill=True, micro=16)
-    assert_same_bounds(history[:1], reference[:1])  # the teacher moves the weights elsewhere
+def test_bounds_under_distillation(model, reference):
+    """verl's top-k distillation, whose loss function the engine also calls with logits, has the same bounds."""
+    first = run(model, distill=True, micro=16)[0]
+    del first["grad_norm"]  # the teacher moves the weights elsewhere
+    assert_same_bounds([first], [{name: reference[0][name] for name in first}])
 
 
 def test_lora(model):
@@ -368,8 +397,7 @@ def test_lora(model):
     assert len({update["actor/bapo/rho_start"] for update in history}) == UPDATES
 
 
-@pytest.mark.parametrize("recompute", [None, "policy"])
-def test_ulysses_ranks_agree(model, recompute):
+def test_ulysses_ranks_agree(model):
     """Two groups of two ranks that share a sequence: all four choose the same bounds, without a deadlock.
 
     A micro-batch may be twice as long as a rank's share: 24 tokens, where the longest sequence has 22.
@@ -377,23 +405,24 @@ def test_ulysses_ranks_agree(model, recompute):
     The log-probabilities themselves are not verl's here: its Ulysses attention is a patch of flash-attn, which needs
     CUDA; with sdpa each rank attends to its own part of a sequence only. So this is not compared with the reference.
     """
-    history = run(model, world=4, sp=2, dynamic=True, tokens=12, recompute=recompute)
+    history = run(model, world=4, sp=2, dynamic=True, tokens=12)
     assert len({update["actor/bapo/rho_start"] for update in history}) == UPDATES
 
 
 def test_a_rank_that_differs_is_noticed(model, monkeypatch):
-    """The check above can fail: without BAPO's all-reduce (verl's stay) each rank chooses bounds of its own."""
+    """The check above can fail: without BAPO's collective (verl's stay) each rank chooses bounds of its own."""
     monkeypatch.setattr("bapo_verl.policy_loss.dist", mock.Mock(is_initialized=lambda: False))
     with pytest.raises(AssertionError, match="rho_start"):
-        run(model, world=2)
+        run(model, world=2, policy_loss=dict(search_scope="micro_batch"))
 
 
 def test_a_hang_is_named(model):
     """A rank that never comes: what the others wait in is in the failure."""
-    with pytest.raises(pytest.fail.Exception, match=r"rank 0 in all_reduce \(distributed_c10d.py:\d+\) called by"):
+    with pytest.raises(pytest.fail.Exception, match=r"rank 0 in all_gather \(.*\) called by add_ranks"):
         run(model, world=2, asleep=1, limit=40)
 
 
 def test_with_another_loss_the_engine_does_what_verls_does(model):
     history = run(model, policy_loss=dict(loss_mode="vanilla"))
-    assert history == [{"micro_batches": 8, "forwards": 8}] * UPDATES
+    assert [(update["micro_batches"], update["forwards"]) for update in history] == [(8, 8)] * UPDATES
+    assert not any(name.startswith("actor/bapo/") for update in history for name in update)

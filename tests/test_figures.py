@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bapo_verl.diagnosis import METRICS as BAPO_METRICS
 from bapo_verl.figures import (
     COLORS,
     FIGURES,
@@ -26,7 +27,6 @@ from bapo_verl.figures import (
     read_run,
     series,
 )
-from bapo_verl.policy_loss import METRICS as BAPO_METRICS
 
 METRICS = sorted({curve.metric for panels in FIGURES.values() for panel in panels for curve in panel.curves})
 

@@ -46,7 +46,7 @@ def test_every_arm_composes_and_is_a_valid_setting(arm):
         config = compose("ppo_trainer", overrides=[*flags, *miniature.SHARED, *overrides])
     actor = omega_conf_to_dataclass(config.actor_rollout_ref.actor)
     assert actor.ppo_mini_batch_size * 8 == miniature.BATCH and actor.optim.lr == 2e-4
-    assert actor.policy_loss.bounds_move == arm.startswith("bapo") and actor.policy_loss.rollout_anchor
+    assert actor.policy_loss.bounds_move == arm.startswith("bapo") and actor.policy_loss.bypass_mode
     assert (config.data.seed, config.actor_rollout_ref.rollout.seed, actor.data_loader_seed) == (3, 3, 3)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bapo_verl.policy_loss import METRICS
+from bapo_verl.diagnosis import METRICS
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "examples" / "run_bapo_tiny_qwen2_cpu.sh"
@@ -86,13 +86,13 @@ def test_the_pipeline_trains_with_bapo(tiny, tmp_path):
     assert all(abs(step["actor/ppo_kl"]) > 1e-4 for step in steps)
     # The weights move, so that a rollout that kept the old ones would be seen.
     assert all(step["actor/grad_norm"] > 0 for step in steps)
-    # A share of nothing is left out (no right answer in a batch), but not at every step.
+    # A metric whose denominator is zero is omitted (no right answer in a batch), but not at every step.
     assert METRICS.keys() <= set().union(*steps)
     for step in steps:
         assert 0.6 <= step["actor/bapo/c_low"] <= 0.9 and 1.2 <= step["actor/bapo/c_high"] <= 3.0
     assert any(step["actor/bapo/steps"] > 0 for step in steps)
-    # Four updates on each rollout batch; before the first the weights are those of old_log_probs.
-    assert all(step["actor/bapo/pass_saved"] == 0.25 and step["actor/bapo/rollout_anchor"] == 0 for step in steps)
+    # Four updates on each rollout batch, of which the first, at r = 1, is never redone.
+    assert all(step["actor/bapo/redone"] <= 0.75 and step["actor/bapo/bypass_mode"] == 0 for step in steps)
 
     # What a person sees: a line for each step, a summary with files that are there, and no process left behind.
     lines = [line.split() for line in printed.splitlines()]
@@ -102,19 +102,17 @@ def test_the_pipeline_trains_with_bapo(tiny, tmp_path):
     assert descendants_of_a_run(directory) == []
 
 
-@pytest.mark.parametrize("anchor", [True, False], ids=["rollout", "old"])
+@pytest.mark.parametrize("bypass_mode", [True, False])
 @pytest.mark.parametrize("tiny", ["untied"], indirect=True)
-def test_partial_rollout_trains_on_answers_that_span_model_versions(tiny, tmp_path, anchor):
-    steps, _ = train(tiny, tmp_path / "run", f"{BYPASS}={anchor}", script=PARTIAL_ROLLOUT, steps=6)
+def test_partial_rollout_trains_on_answers_that_span_model_versions(tiny, tmp_path, bypass_mode):
+    steps, _ = train(tiny, tmp_path / "run", f"{BYPASS}={bypass_mode}", script=PARTIAL_ROLLOUT, steps=6)
     assert len(steps) == 6
     assert max(step["training/off_policy/trajectory_spans/max"] for step in steps) > 1
     assert max(step["training/off_policy/trajectory_staleness/max"] for step in steps) > 0
     # The bounds leave their start, the entropy curve is there, and the log says which ratio it is about. Not that steps
     # differ: c_high is a mean over two updates, and in six steps it has been 2.1, the mean of both ends, each time.
     assert max(step["actor/bapo/c_high"] for step in steps) > 1.2
-    assert all(step["actor/entropy"] > 0 and step["actor/bapo/rollout_anchor"] == anchor for step in steps)
-    # Anchored at the rollout, r has the staleness of the data; anchored at pi_old, half of the updates start at r = 1.
-    assert {step["actor/bapo/pass_saved"] for step in steps} == {0 if anchor else 0.5}
+    assert all(step["actor/entropy"] > 0 and step["actor/bapo/bypass_mode"] == bypass_mode for step in steps)
 
 
 def rollouts(directory):
@@ -185,7 +183,6 @@ def test_a_killed_run_resumes_with_the_same_steps_and_the_same_data(tiny, tmp_pa
     assert problems[0] == problems[1] and len(problems[0]) == 64
     # The bounds are chosen at each update as ever: BAPO has no state to bring back.
     for record in after:
-        assert record["data"]["actor/bapo/pass_saved"] == 0.5
         assert 0.6 <= record["data"]["actor/bapo/c_low"] <= 0.9 and 1.2 <= record["data"]["actor/bapo/c_high"] <= 3.0
 
 

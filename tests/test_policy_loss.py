@@ -11,7 +11,9 @@ import torch
 from verl.trainer.ppo.core_algos import compute_policy_loss_vanilla, get_policy_loss_fn
 from verl.workers.config import FSDPActorConfig
 
-from bapo_verl.policy_loss import METRICS, BapoPolicyLossConfig, Update
+from bapo_verl.diagnosis import METRICS
+from bapo_verl.policy_loss import Bounds, UpdateConfig, batch_sums, path
+from bapo_verl.policy_loss_config import BapoPolicyLossConfig
 
 AGG_MODES = ["token-mean", "token-sum", "seq-mean-token-sum", "seq-mean-token-mean", "seq-mean-token-sum-norm"]
 
@@ -110,8 +112,8 @@ def test_garbage_in_the_padding_changes_neither_loss_nor_gradient_nor_a_metric(a
 
 def test_metrics_are_those_of_the_table():
     *_, metrics = loss_and_gradient(bapo, actor(), batch())
-    passed = {"actor/bapo/pass_saved"}  # said by the engine, which makes the pass
-    assert set(metrics) == (set(METRICS) - passed) | {"actor/pg_clipfrac", "actor/ppo_kl", "actor/pg_clipfrac_lower"}
+    redone = {"actor/bapo/redone"}  # of the engine
+    assert set(metrics) == (set(METRICS) - redone) | {"actor/pg_clipfrac", "actor/ppo_kl", "actor/pg_clipfrac_lower"}
     assert all(isinstance(value, float) for value in metrics.values())
 
 
@@ -141,18 +143,19 @@ def test_weights_multiply_the_contribution_as_they_multiply_the_loss():
 
 
 def test_under_mini_batch_the_loss_uses_the_bounds_of_the_engine():
-    config = actor(BapoPolicyLossConfig())
-    free = BapoPolicyLossConfig(search_scope="micro_batch")
-    bounds = free.choose(free.sums(*batch(1).values(), None), None)._replace(c_low=0.7, c_high=1.5)
-    config.policy_loss.update = Update(group=None, bounds=bounds)
+    update = UpdateConfig(bounds=Bounds(c_low=0.7, c_high=1.5))
+    config = actor(update)
     vanilla = actor(clip_ratio_low=1 - 0.7, clip_ratio_high=1.5 - 1)
     expected = loss_and_gradient(compute_policy_loss_vanilla, vanilla, batch())
     got = loss_and_gradient(bapo, config, batch())
-    assert torch.equal(got[0], expected[0]) and torch.equal(got[1], expected[1])
+    assert torch.equal(got[0], expected[0]) and torch.equal(got[1], expected[1]) and got[2] == expected[2]
+    (sums,) = update.sums
+    old_log_prob, log_prob, advantages, mask = batch().values()
+    assert torch.equal(sums, batch_sums(update, log_prob, old_log_prob, advantages, mask, None))
 
 
 def test_under_mini_batch_a_foreign_engine_is_an_error_not_another_scope():
-    with pytest.raises(RuntimeError, match="search_scope=mini_batch.*BapoFSDPEngine"):
+    with pytest.raises(RuntimeError, match="search_scope=mini_batch.*bapo_verl.engine"):
         bapo(**batch(), config=actor(BapoPolicyLossConfig()))
 
 
@@ -189,13 +192,17 @@ def test_bad_input_names_the_key_the_rule_and_the_value(bad, message):
         BapoPolicyLossConfig(**bad)
 
 
-def test_an_unsupported_strategy_is_refused_with_the_two_ways_out():
-    with pytest.raises(ValueError, match="got 'megatron'.*model_engine=dp.*strategy=fsdp2.*clip_ratio_low"):
-        BapoPolicyLossConfig(strategy="megatron")
+def test_dynamic_context_parallelism_is_refused_with_the_two_ways_out():
+    message = (
+        r"actor\.megatron\.dynamic_context_parallel must be False.*context_parallel_size, or leave \+algorithm=bapo"
+    )
+    with pytest.raises(ValueError, match=message):
+        BapoPolicyLossConfig(dynamic_context_parallel=True)
+    BapoPolicyLossConfig(dynamic_context_parallel=True, loss_mode="vanilla")
 
 
 def test_a_step_of_zero_is_fine_where_the_bound_does_not_move():
-    assert BapoPolicyLossConfig(c_low_max=0.6, c_low_step=0).path("cpu").c_low.tolist() == [0.6]
+    assert path(BapoPolicyLossConfig(c_low_max=0.6, c_low_step=0), "cpu").c_low.tolist() == [0.6]
 
 
 def test_replacing_the_clip_leaves_the_actor_config_alone():

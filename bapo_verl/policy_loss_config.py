@@ -1,0 +1,136 @@
+"""What a user may set under `actor_rollout_ref.actor.policy_loss`, and every check of it.
+
+verl makes this class from the YAML on the driver, before Ray starts, and again in every actor worker. So a value that
+breaks a rule raises on the driver.
+"""
+
+import math
+import warnings
+from dataclasses import dataclass
+
+import ray
+from verl.workers.config import PolicyLossConfig
+
+ACTOR = "actor_rollout_ref.actor"
+KEY = f"{ACTOR}.policy_loss"
+
+WORDS = {
+    "contribution": ("value", "gradient"),
+    "token_weight": ("uniform", "rollout_prob"),
+    "search_order": ("high_first", "low_first"),
+    "search_scope": ("mini_batch", "micro_batch"),
+}
+
+MAX_STEPS = 10_000
+
+# verl's default of clip_ratio, clip_ratio_low and clip_ratio_high.
+CLIP_RATIO = 0.2
+
+
+@dataclass
+class BapoPolicyLossConfig(PolicyLossConfig):
+    """BAPO's parameters. Defaults: the paper's Sec. 5.1 (arXiv 2510.18927).
+
+    Args:
+        target_contribution: rho_0, the share of the loss that positive tokens must keep, in (0, 1).
+        c_low_start, c_low_max, c_low_step: a-, b-, delta_2; ratios, not epsilons.
+        c_high_start, c_high_max, c_high_step: a+, b+, delta_1; ratios, not epsilons.
+        contribution: `value` (Eq. 8 as printed) or `gradient` (only tokens that the clip leaves alone).
+        token_weight: `uniform`, or `rollout_prob` (the factor pi_rollout(y_t) of Eq. 8).
+        search_order: `high_first` (Alg. 1) or `low_first` (the authors' code).
+        search_scope: `mini_batch` (one search per optimizer step) or `micro_batch` (one per forward); over all ranks
+            either way.
+
+    The YAML copies these from other keys. They are not to be set here:
+        bypass_mode: of `algorithm.rollout_correction`. Whether `old_log_probs`, the denominator of r, are the
+            rollout's own or the trainer's.
+        dynamic_context_parallel: of `actor_rollout_ref.actor.megatron`. Refused.
+        clip_ratio, clip_ratio_low, clip_ratio_high: of `actor_rollout_ref.actor`. Not used; a value that differs from
+            verl's default is named in a warning on the driver.
+
+    Raises:
+        ValueError: naming the key, the rule and the value.
+    """
+
+    loss_mode: str = "bapo"
+    target_contribution: float = 0.4
+    c_low_start: float = 0.6
+    c_low_max: float = 0.9
+    c_low_step: float = 0.02
+    c_high_start: float = 1.2
+    c_high_max: float = 3.0
+    c_high_step: float = 0.05
+    contribution: str = "value"
+    token_weight: str = "uniform"
+    search_order: str = "high_first"
+    search_scope: str = "mini_batch"
+    bypass_mode: bool = False
+    dynamic_context_parallel: bool = False
+    clip_ratio: float = CLIP_RATIO
+    clip_ratio_low: float = CLIP_RATIO
+    clip_ratio_high: float = CLIP_RATIO
+
+    def __post_init__(self):
+        self._check_numbers()
+        self._check_bound("c_low")
+        self._check_bound("c_high")
+        if not self.c_low_max < 1 < self.c_high_start:  # otherwise tokens with r = 1 are clipped
+            raise ValueError(
+                f"{KEY}.c_low_max must be below 1 and c_high_start above 1 (ratios, not epsilons), "
+                f"got {self.c_low_max} and {self.c_high_start}"
+            )
+        for key, words in WORDS.items():
+            if self[key] not in words:
+                raise ValueError(f"{KEY}.{key} must be one of {', '.join(words)}, got {self[key]!r}")
+        if self.loss_mode == "bypass_mode":
+            raise ValueError(
+                f"{KEY}.loss_mode must be bapo with +algorithm=bapo, got 'bypass_mode': verl's bypass loss would "
+                "replace BAPO's. For r = pi_theta / pi_rollout set algorithm.rollout_correction.bypass_mode=True alone"
+            )
+        if self.loss_mode == "bapo":
+            self._check_the_copies()
+
+    def _check_numbers(self):
+        keys = ["target_contribution"] + [
+            f"{b}_{part}" for b in ("c_low", "c_high") for part in ("start", "max", "step")
+        ]
+        for key in keys:
+            value = self[key]
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+                raise ValueError(f"{KEY}.{key} must be a finite number, got {value!r}")
+        if not 0 < self.target_contribution < 1:
+            raise ValueError(f"{KEY}.target_contribution must be in (0, 1), got {self.target_contribution}")
+
+    def _check_bound(self, bound: str):
+        start, maximum, step = self[f"{bound}_start"], self[f"{bound}_max"], self[f"{bound}_step"]
+        if not 0 <= start <= maximum:
+            raise ValueError(
+                f"{KEY}.{bound}_start must be in [0, {bound}_max], got {bound}_start={start} and {bound}_max={maximum}"
+            )
+        if start < maximum and step <= 0:
+            raise ValueError(f"{KEY}.{bound}_step must be > 0 where {bound}_start < {bound}_max, got {step}")
+        if start < maximum and (maximum - start) / step > MAX_STEPS:
+            raise ValueError(f"{KEY}.{bound}_step must leave at most {MAX_STEPS} steps, got {step}")
+
+    def _check_the_copies(self):
+        if self.dynamic_context_parallel:
+            raise ValueError(
+                f"{ACTOR}.megatron.dynamic_context_parallel must be False with {KEY}.loss_mode=bapo, got True: it "
+                "replicates samples unevenly over the ranks, so that sums over the optimizer batch would count some of "
+                "them twice. Either use a fixed context_parallel_size, or leave +algorithm=bapo away"
+            )
+        unused = {
+            f"{ACTOR}.{key}": self[key]
+            for key in ("clip_ratio", "clip_ratio_low", "clip_ratio_high")
+            if self[key] != CLIP_RATIO
+        }
+        if unused and not ray.is_initialized():  # on the driver, and not once more in every worker
+            values = ", ".join(f"{key}={value}" for key, value in unused.items())
+            warnings.warn(
+                f"not used with {KEY}.loss_mode=bapo, whose bounds are c_low_* and c_high_*: {values}", stacklevel=3
+            )
+
+    @property
+    def bounds_move(self) -> bool:
+        """Whether there is anything to choose: with start = max for both bounds there is not."""
+        return self.c_low_start < self.c_low_max or self.c_high_start < self.c_high_max
