@@ -16,6 +16,7 @@ from bapo_verl.clipping import (
     probability_ratio,
     search_path,
     token_weight,
+    tokens_between,
 )
 
 PAPER = oracle.Setting()
@@ -272,3 +273,19 @@ def test_nothing_in_the_search_waits_for_the_host():
 def test_an_unknown_word_is_an_error(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_tokens_between_are_those_that_one_pair_clips_and_the_other_does_not(seed):
+    g = torch.Generator().manual_seed(seed)
+    log_ratio, advantages = 0.4 * torch.randn(4, 8, generator=g), torch.randn(4, 8, generator=g)
+    ratio, mask = log_ratio.exp(), torch.rand(4, 8, generator=g) < 0.8
+    path = path_of(PAPER)
+    one, other = ((path.c_low[i].item(), path.c_high[j].item()) for i, j in torch.randint(16, (2, 2), generator=g))
+
+    def clipped(bounds):
+        c_low, c_high = bounds
+        return mask & torch.where(advantages > 0, ratio >= c_high, ratio <= c_low)
+
+    sums = contribution_sums(torch.where(mask, ratio, math.nan), advantages, mask, path)
+    assert tokens_between(sums, path, one, other) == (clipped(one) != clipped(other)).sum()

@@ -25,6 +25,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 from verl.trainer.distillation import distillation_ppo_loss
 from verl.utils import tensordict_utils as tu
 from verl.utils.distributed import initialize_global_process_group_ray
+from verl.utils.metric import AggregationType
 from verl.workers.config import (
     DistillationConfig,
     DistillationLossConfig,
@@ -46,6 +47,7 @@ SEQUENCES, VOCABULARY, UPDATES = 16, 64, 3
 TARGET = 0.285  # a share that this batch can reach, with c_high inside its range
 FP32 = {"param_dtype": "fp32", "reduce_dtype": "fp32", "buffer_dtype": "fp32"}
 TIME_LIMIT = 120
+MAX = AggregationType.MAX
 
 
 @pytest.fixture(scope="module")
@@ -201,6 +203,13 @@ def updates(rank, world, init, out, model, policy_loss, setting):
     )
     assert isinstance(engine, BapoEngineMixin) and isinstance(engine, FSDPEngineWithLMHead)
     engine._build_model_optimizer()  # initialize() without a checkpoint manager
+    seen = torch.zeros(1)
+
+    def move_a_buffer(*_):  # as Megatron's engine moves its expert bias
+        seen.add_(1)
+
+    engine.module.register_buffer("seen", seen)
+    engine.module.register_forward_pre_hook(move_a_buffer)
     compute_entropy = engine.compute_entropy_from_logits
     engine.compute_entropy_from_logits = lambda logits: Counted.apply(compute_entropy(logits))
     dp = world // sp
@@ -220,7 +229,7 @@ def updates(rank, world, init, out, model, policy_loss, setting):
                 c_low, c_high = setting["fixed"][len(history)]
                 fixed = dict(c_low_start=c_low, c_low_max=c_low, c_high_start=c_high, c_high_max=c_high)
                 loss_function = partial(ppo_loss, config=replace(actor, policy_loss=BapoPolicyLossConfig(**fixed)))
-            Counted.walks = 0
+            Counted.walks, before = 0, seen.item()
             with mock.patch.object(engine, "forward_step", wraps=engine.forward_step) as forward:
                 output = engine.train_batch(data, loss_function)
             assert actor.policy_loss is policy_loss  # an update leaves nothing on the user's config
@@ -230,6 +239,8 @@ def updates(rank, world, init, out, model, policy_loss, setting):
                 if k.startswith(("actor/bapo/", "actor/entropy"))
             }
             counts = {"forwards": forward.call_count, "entropy_walks": Counted.walks, "searched": expected}
+            counts["seen"] = seen.item() - before
+            counts["maxima"] = [k for k, v in output["metrics"].items() if getattr(v, "aggregation", None) == MAX]
             # On the first of the ranks that share a sequence.
             gradient = (
                 {"grad_norm": float(output["metrics"]["grad_norm"])} if engine.is_mp_src_rank_with_outputs() else {}
@@ -293,9 +304,12 @@ SUMS = {
 } | dict.fromkeys(["ratio_p01", "ratio_p50", "ratio_p99", "ratio_max"], 0.03)
 
 
+COUNTS = {"micro_batches", "forwards", "entropy_walks", "searched", "seen", "maxima"}
+
+
 def assert_same_bounds(got, expected):
     for one, other in zip(got, expected, strict=True):
-        for key in other.keys() - {"micro_batches", "forwards", "entropy_walks", "searched"}:
+        for key in other.keys() - COUNTS:
             assert one[key] == pytest.approx(other[key], abs=SUMS.get(key.rpartition("/")[2], 1e-9)), key
 
 
@@ -364,6 +378,8 @@ def test_an_update_is_redone_only_where_a_token_lies_between_the_foreseen_and_th
     recomputed = run(model, world=2, dynamic=True, recompute=True)
     for update in [*reference, *recomputed]:
         assert update["forwards"] == update["micro_batches"] * (1 + update["actor/bapo/redone"])
+        assert update["seen"] == update["micro_batches"]  # buffers that a forward moves have moved once
+        assert update["maxima"] == ["actor/bapo/ratio_max"]
     assert [update["actor/bapo/redone"] for update in reference] == [1, 1, 0]
     assert recomputed[0]["actor/bapo/redone"] == 0 and recomputed[0]["actor/bapo/ratio_max"] == 1
 
@@ -420,6 +436,11 @@ def test_a_hang_is_named(model):
     """A rank that never comes: what the others wait in is in the failure."""
     with pytest.raises(pytest.fail.Exception, match=r"rank 0 in all_gather \(.*\) called by add_ranks"):
         run(model, world=2, asleep=1, limit=40)
+
+
+def test_gradients_of_several_calls_are_refused(model):
+    with pytest.raises(mp.ProcessRaisedException, match="an optimizer batch, which is one train_batch call"):
+        run(model, flags=dict(return_model_output=True))
 
 
 def test_with_another_loss_the_engine_does_what_verls_does(model):
