@@ -114,9 +114,9 @@ def rank_data(rank, world, micro, dynamic, packed, tokens, flags):
     return data
 
 
-DISTILLATION = DistillationConfig(
-    distillation_loss=DistillationLossConfig(loss_mode="forward_kl_topk", topk=2, use_policy_gradient=False)
-)
+def distillation(rewards: bool):
+    loss = dict(loss_mode="forward_kl_topk", topk=2, use_policy_gradient=False, use_task_rewards=rewards)
+    return DistillationConfig(distillation_loss=DistillationLossConfig(**loss))
 
 
 def add_teacher(data):
@@ -183,7 +183,9 @@ def updates(rank, world, init, out, model, policy_loss, setting):
     )
     loss_function = partial(ppo_loss, config=actor)
     if setting.get("distill"):
-        loss_function = partial(distillation_ppo_loss, config=actor, distillation_config=DISTILLATION)
+        loss_function = partial(
+            distillation_ppo_loss, config=actor, distillation_config=distillation(setting["distill"] != "only")
+        )
     engine = EngineRegistry.new(
         "language_model",
         strategy,
@@ -203,13 +205,14 @@ def updates(rank, world, init, out, model, policy_loss, setting):
     )
     assert isinstance(engine, BapoEngineMixin) and isinstance(engine, FSDPEngineWithLMHead)
     engine._build_model_optimizer()  # initialize() without a checkpoint manager
-    seen = torch.zeros(1)
+    seen, without_gradient = torch.zeros(1), torch.zeros(1)
 
-    def move_a_buffer(*_):  # as Megatron's engine moves its expert bias
-        seen.add_(1)
+    def before_a_forward(*_):
+        seen.add_(1)  # moves a buffer, as Megatron's engine moves its expert bias
+        without_gradient.add_(not torch.is_grad_enabled())
 
     engine.module.register_buffer("seen", seen)
-    engine.module.register_forward_pre_hook(move_a_buffer)
+    engine.module.register_forward_pre_hook(before_a_forward)
     compute_entropy = engine.compute_entropy_from_logits
     engine.compute_entropy_from_logits = lambda logits: Counted.apply(compute_entropy(logits))
     dp = world // sp
@@ -224,12 +227,17 @@ def updates(rank, world, init, out, model, policy_loss, setting):
                 add_teacher(data)
             if setting.get("recompute") and not history:  # as verl's trainer before the first update on a batch
                 data["old_log_probs"] = response_to_nested(log_probs(engine, data), data["response_mask"])
+            if setting.get("restored") and not history:  # as fully_async_policy does, unseen by the engine
+                with torch.no_grad():
+                    for parameter in engine.module.parameters():
+                        parameter.mul_(1.5)
             expected = search_before_the_update(engine, data, policy_loss) if setting.get("search") else {}
             if setting.get("fixed"):
                 c_low, c_high = setting["fixed"][len(history)]
                 fixed = dict(c_low_start=c_low, c_low_max=c_low, c_high_start=c_high, c_high_max=c_high)
                 loss_function = partial(ppo_loss, config=replace(actor, policy_loss=BapoPolicyLossConfig(**fixed)))
             Counted.walks, before = 0, seen.item()
+            without_gradient.zero_()
             with mock.patch.object(engine, "forward_step", wraps=engine.forward_step) as forward:
                 output = engine.train_batch(data, loss_function)
             assert actor.policy_loss is policy_loss  # an update leaves nothing on the user's config
@@ -239,7 +247,7 @@ def updates(rank, world, init, out, model, policy_loss, setting):
                 if k.startswith(("actor/bapo/", "actor/entropy"))
             }
             counts = {"forwards": forward.call_count, "entropy_walks": Counted.walks, "searched": expected}
-            counts["seen"] = seen.item() - before
+            counts |= {"seen": seen.item() - before, "without_gradient": without_gradient.item()}
             counts["maxima"] = [k for k, v in output["metrics"].items() if getattr(v, "aggregation", None) == MAX]
             # On the first of the ranks that share a sequence.
             gradient = (
@@ -304,7 +312,7 @@ SUMS = {
 } | dict.fromkeys(["ratio_p01", "ratio_p50", "ratio_p99", "ratio_max"], 0.03)
 
 
-COUNTS = {"micro_batches", "forwards", "entropy_walks", "searched", "seen", "maxima"}
+COUNTS = {"micro_batches", "forwards", "entropy_walks", "searched", "seen", "without_gradient", "maxima"}
 
 
 def assert_same_bounds(got, expected):
@@ -354,7 +362,14 @@ def test_micro_batch_scope_reduces_over_the_ranks(model):
 
 
 @pytest.mark.parametrize(
-    "setting", [{}, dict(recompute=True), dict(policy_loss=dict(contribution="gradient"))], ids=str
+    "setting",
+    [
+        {},
+        dict(recompute=True),
+        dict(recompute=True, restored=True),  # other weights since old_log_probs
+        dict(policy_loss=dict(contribution="gradient")),
+    ],
+    ids=str,
 )
 def test_bounds_and_metrics_are_those_of_a_search_before_the_update(model, setting):
     """A forward of its own before each update, under the same weights, finds what the update itself found."""
@@ -368,7 +383,7 @@ def test_the_gradient_is_that_of_the_exact_bounds(model, reference, setting):
     """With bounds fixed at those that BAPO found, every update has the same gradient, redone or not."""
     bounds = [(update["actor/bapo/c_low"], update["actor/bapo/c_high"]) for update in reference]
     fixed = run(model, fixed=bounds, **setting)
-    assert [update["actor/bapo/redone"] for update in fixed] == [0] * UPDATES
+    assert [update["forwards"] for update in fixed] == [update["micro_batches"] for update in fixed]
     for one, other in zip(fixed, reference, strict=True):
         assert one["grad_norm"] == pytest.approx(other["grad_norm"], rel=1e-5)
 
@@ -378,6 +393,7 @@ def test_an_update_is_redone_only_where_a_token_lies_between_the_foreseen_and_th
     recomputed = run(model, world=2, dynamic=True, recompute=True)
     for update in [*reference, *recomputed]:
         assert update["forwards"] == update["micro_batches"] * (1 + update["actor/bapo/redone"])
+        assert update["without_gradient"] == 0  # verl's activation offload allows no such forward in train mode
         assert update["seen"] == update["micro_batches"]  # buffers that a forward moves have moved once
         assert update["maxima"] == ["actor/bapo/ratio_max"]
     assert [update["actor/bapo/redone"] for update in reference] == [1, 1, 0]
@@ -406,6 +422,8 @@ def test_bounds_under_distillation(model, reference):
     first = run(model, distill=True, micro=16)[0]
     del first["grad_norm"]  # the teacher moves the weights elsewhere
     assert_same_bounds([first], [{name: reference[0][name] for name in first}])
+    for update in run(model, distill="only", flags=dict(distillation_only=True)):  # verl calls no policy loss
+        assert update["forwards"] == update["micro_batches"] and "actor/bapo/rho" not in update
 
 
 def test_lora(model):
