@@ -13,17 +13,24 @@ T tokens of a micro-batch on this GPU, L layers of width H and MLP width I, voca
                            and in fp32 to be reduced
     activations 2 T H L    bf16, the input of each layer (gradient checkpointing)
     head 8 T V             logits, logits / temperature and the gradients of both in bf16, an upper bound: flash-attn's
-                           cross-entropy writes one of them in place. The pass before an update has no gradients and,
-                           for the entropy, 2048 tokens three times in fp32, 4 T V + 24576 V, which is less in every
-                           run. Or a layer being recomputed, 2 T (10 H + 4 I), if that is more
+                           cross-entropy writes one of them in place. The entropy, without gradient and 2048 tokens
+                           three times in fp32, comes before the gradients: 4 T V + 24576 V, which is less in every
+                           run. With model.use_fused_kernels the logits of 512 tokens at a time, at most eight times
+                           in fp32, and the gradient of the output embedding twice in bf16: 16384 V + 4 V H. Or a
+                           layer being recomputed, 2 T (10 H + 4 I), if that is more
     vLLM 2 P/TP, KV cache gpu_memory_utilization * memory - vLLM's weights; 4 L (KV heads) (head width) / TP a token
+    checkpoint 12 P        on disk, weights and Adam of all GPUs in fp32
 
-Seconds of a step: the update is FLOPs / (N * peak * MFU), and 4/3 of it for the pass before it, one forward more. An
-answer's tokens come one after another, so the rollout is memory traffic: vLLM's weights once for each token of the
-longest answer, and again for each further wave of answers that the KV cache lets in; and the cache of each answer once
-for each of its tokens. Both together are SHARE of the step. Skywork-OR1 quotes 1000 to 2000 seconds for 32 prompts of
-its 32B at 32k on 32 H800 (its issue 21); MFU and BANDWIDTH_SHARE were lowered until these formulas came near it, to
-1150 (tests/test_recipe.py), so that figure is no check of them.
+A cluster is enough where an update's estimate leaves a tenth of the memory: the caching allocator's fragmentation,
+attention's workspace and whatever else the formulas do not know. vLLM keeps to its share by itself, and its own default
+leaves 8%.
+
+Seconds of a step: the update is FLOPs / (N * peak * MFU). An answer's tokens come one after another, so the rollout is
+memory traffic: vLLM's weights once for each token of the longest answer, and again for each further wave of answers
+that the KV cache lets in; and the cache of each answer once for each of its tokens. Both together are SHARE of the
+step. Skywork-OR1 quotes 1000 to 2000 seconds for 32 prompts of its 32B at 32k on 32 H800 (its issue 21). MFU and
+BANDWIDTH_SHARE were lowered until these formulas, with a forward for old_log_probs, which its step has and ours has
+not, came near it, to 1150 (tests/test_recipe.py), so that figure is no check of them.
 """
 
 import argparse
@@ -38,7 +45,8 @@ from verl.utils.flops_counter import ESTIMATE_FUNC, get_device_flops  # FlopsCou
 
 RECIPE = Path(__file__).resolve().parent
 GB = 1e9
-RESERVED = 8 * GB  # an assumption: CUDA and NCCL contexts, a sleeping vLLM, fragments
+RESERVED = 8 * GB  # an assumption: CUDA and NCCL contexts, a sleeping vLLM
+HEADROOM = 0.1  # an assumption: of the memory, beyond the estimate of an update
 MFU = 0.2  # an assumption; NeMo AutoModel's performance summary has 0.33 for training alone on H100
 BANDWIDTH_SHARE = 0.4  # an assumption: of the memory's peak, while decoding
 SHARE = 0.81  # rollout 72% and update 9% of a 32B step; the rest is reward, weights to vLLM, saving, testing
@@ -101,7 +109,8 @@ def settings(recipe: str) -> DictConfig:
 def update_memory(model: Model, config: DictConfig, gpus: int) -> dict[str, float]:
     """Bytes on one GPU at the peak of an update, by what holds them."""
     c, tokens = model.config, config.actor_rollout_ref.actor.ppo_max_token_len_per_gpu
-    head = 8 * tokens * c.vocab_size
+    fused = config.actor_rollout_ref.model.use_fused_kernels
+    head = (16384 + 4 * c.hidden_size if fused else 8 * tokens) * c.vocab_size
     return {
         "weights": 4 * model.parameters / gpus,
         "gradients": 4 * model.parameters / gpus,
@@ -135,10 +144,9 @@ def fits(model: Model, config: DictConfig, gpus: int, gpu: Gpu) -> bool:
         return False
     sampling = rollout_memory(model, config, gpus, gpu)
     return (
-        sum(update_memory(model, config, gpus).values()) + RESERVED <= gpu.memory
+        sum(update_memory(model, config, gpus).values()) + RESERVED <= (1 - HEADROOM) * gpu.memory
         and sum(sampling.values()) + RESERVED <= gpu.memory
-        # Where rollout.max_model_len is not set, vLLM wants room for one sequence as long as the model allows.
-        and cached_tokens(model, config, gpu) >= model.config.max_position_embeddings
+        and cached_tokens(model, config, gpu) >= rollout.max_model_len  # vLLM wants room for one sequence
     )
 
 
@@ -149,7 +157,7 @@ def answers(config: DictConfig) -> int:
 def update_seconds(model: Model, config: DictConfig, gpus: int, gpu: Gpu, response: int, mfu: float = MFU) -> float:
     lengths = [PROMPT + response] * answers(config)
     tera = ESTIMATE_FUNC[model.config.model_type](model.config, sum(lengths), lengths, 1)
-    return 4 / 3 * tera * 1e12 / (gpus * gpu.flops * mfu)
+    return tera * 1e12 / (gpus * gpu.flops * mfu)
 
 
 def rollout_seconds(model: Model, config: DictConfig, gpus: int, gpu: Gpu, response: int) -> float:
@@ -166,6 +174,7 @@ def row(name: str, model: Model, config: DictConfig, what: str, nodes: int, opti
     update, sampling = update_memory(model, config, gpus), rollout_memory(model, config, gpus, gpu)
     gb = {**update, "peak": sum(update.values()) + RESERVED, **sampling}
     gb["host a node"] = (12 * model.parameters / gpus - gb.pop("staying")) * options.gpus_per_node
+    gb["checkpoint"] = 12 * model.parameters
     sample = rollout_seconds(model, config, gpus, gpu, response)
     train = update_seconds(model, config, gpus, gpu, response, options.mfu)
     return {
@@ -205,7 +214,10 @@ def main() -> None:
                 rows.append(row(name, model, config, what, nodes, options, gpu))
     for cells in (rows[0], ["---"] * len(rows[0]), *(r.values() for r in rows)):
         print(f"| {' | '.join(cells)} |")
-    print(f"\nGB for one GPU. peak: the six before it and {RESERVED / GB:.0f} GB in reserve. An estimate, not a run.")
+    print(
+        f"\nGB for one GPU, but for the host's, the node's and the checkpoint's. peak: the six before it and "
+        f"{RESERVED / GB:.0f} GB in reserve. An estimate, not a run."
+    )
 
 
 if __name__ == "__main__":
