@@ -18,11 +18,13 @@ between `optimizer_zero_grad` and `optimizer_step`. So one mixin serves all of t
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import torch
 from tensordict import TensorDict
 from torch import Tensor
 from verl.utils import tensordict_utils as tu
@@ -86,9 +88,23 @@ class BapoEngineMixin:
         """The engine's own forward and backward, under the config of this update."""
         actor = replace(_bapo_actor(loss_function), policy_loss=update)
         loss_function = partial(loss_function, config=actor)
-        if actor.entropy_coeff == 0:
-            loss_function = partial(_without_entropy_graph, loss_function)
-        return super().forward_backward_batch(data, loss_function, forward_only=False)
+        if actor.entropy_coeff:
+            return super().forward_backward_batch(data, loss_function, forward_only=False)
+        with self._entropy_without_graph():
+            return super().forward_backward_batch(data, partial(_detach_entropy, loss_function), forward_only=False)
+
+    @contextmanager
+    def _entropy_without_graph(self) -> Iterator[None]:
+        """verl makes the entropy's graph at coefficient 0 too: 8 bytes for every token and entry of the vocabulary."""
+        compute = getattr(self, "compute_entropy_from_logits", None)
+        if compute is None:  # Megatron's engines
+            yield
+            return
+        self.compute_entropy_from_logits = torch.no_grad()(compute)
+        try:
+            yield
+        finally:
+            self.compute_entropy_from_logits = compute
 
     def _add_up(self, sums: list[Tensor], policy_loss: BapoPolicyLossConfig) -> Tensor:
         """Over micro-batches and ranks; of the ranks that share a sequence, one counts."""
@@ -119,8 +135,8 @@ def _sums_at_one(data: TensorDict, policy_loss: BapoPolicyLossConfig) -> Tensor:
     return batch_sums(policy_loss, log_prob, log_prob, data["advantages"], data["response_mask"], weights)
 
 
-def _without_entropy_graph(loss_function: Callable, **arguments) -> Any:
-    """Drops the entropy's graph, which spans the vocabulary, before the backward: verl keeps it at coefficient 0."""
+def _detach_entropy(loss_function: Callable, **arguments) -> Any:
+    """Drops the entropy's graph before the backward where it was made: in padded batches and by Megatron."""
     output = arguments.get("model_output", {})
     if "entropy" in output:
         output["entropy"] = output["entropy"].detach()

@@ -24,6 +24,7 @@ from tensordict import TensorDict
 from transformers import Qwen2Config, Qwen2ForCausalLM
 from verl.trainer.distillation import distillation_ppo_loss
 from verl.utils import tensordict_utils as tu
+from verl.utils import torch_functional
 from verl.utils.distributed import initialize_global_process_group_ray
 from verl.utils.metric import AggregationType
 from verl.workers.config import (
@@ -148,9 +149,17 @@ def search_before_the_update(engine, data, policy_loss):
 
 
 class Counted(torch.autograd.Function):
-    """The identity; counts how often a backward walks through it."""
+    """The identity; counts how often it is part of a graph, and how often a backward walks through it."""
 
-    walks = 0
+    graphs = walks = 0
+
+    @classmethod
+    def of(cls, compute):
+        def counted(*args):
+            cls.graphs += torch.is_grad_enabled()
+            return cls.apply(compute(*args))
+
+        return counted
 
     @staticmethod
     def forward(ctx, x):
@@ -182,6 +191,7 @@ def updates(rank, world, init, out, model, policy_loss, setting):
         entropy_coeff=setting.get("entropy_coeff", 0),
     )
     loss_function = partial(ppo_loss, config=actor)
+    torch_functional.entropy_from_logits = Counted.of(torch_functional.entropy_from_logits)  # in this process
     if setting.get("distill"):
         loss_function = partial(
             distillation_ppo_loss, config=actor, distillation_config=distillation(setting["distill"] != "only")
@@ -214,7 +224,6 @@ def updates(rank, world, init, out, model, policy_loss, setting):
     engine.module.register_buffer("seen", seen)
     engine.module.register_forward_pre_hook(before_a_forward)
     compute_entropy = engine.compute_entropy_from_logits
-    engine.compute_entropy_from_logits = lambda logits: Counted.apply(compute_entropy(logits))
     dp = world // sp
     if setting.get("asleep") == rank:
         time.sleep(TIME_LIMIT)
@@ -236,17 +245,19 @@ def updates(rank, world, init, out, model, policy_loss, setting):
                 c_low, c_high = setting["fixed"][len(history)]
                 fixed = dict(c_low_start=c_low, c_low_max=c_low, c_high_start=c_high, c_high_max=c_high)
                 loss_function = partial(ppo_loss, config=replace(actor, policy_loss=BapoPolicyLossConfig(**fixed)))
-            Counted.walks, before = 0, seen.item()
+            Counted.graphs, Counted.walks, before = 0, 0, seen.item()
             without_gradient.zero_()
             with mock.patch.object(engine, "forward_step", wraps=engine.forward_step) as forward:
                 output = engine.train_batch(data, loss_function)
             assert actor.policy_loss is policy_loss  # an update leaves nothing on the user's config
+            assert engine.compute_entropy_from_logits is compute_entropy  # nor on the engine
             metrics = {
                 k: float(v.aggregate())
                 for k, v in output["metrics"].items()
                 if k.startswith(("actor/bapo/", "actor/entropy"))
             }
-            counts = {"forwards": forward.call_count, "entropy_walks": Counted.walks, "searched": expected}
+            entropy = {"entropy_graphs": Counted.graphs, "entropy_walks": Counted.walks}
+            counts = {"forwards": forward.call_count, **entropy, "searched": expected}
             counts |= {"seen": seen.item() - before, "without_gradient": without_gradient.item()}
             counts["maxima"] = [k for k, v in output["metrics"].items() if getattr(v, "aggregation", None) == MAX]
             # On the first of the ranks that share a sequence.
@@ -312,7 +323,8 @@ SUMS = {
 } | dict.fromkeys(["ratio_p01", "ratio_p50", "ratio_p99", "ratio_max"], 0.03)
 
 
-COUNTS = {"micro_batches", "forwards", "entropy_walks", "searched", "seen", "without_gradient", "maxima"}
+COUNTS = {"micro_batches", "forwards", "searched", "seen", "without_gradient", "maxima"}
+COUNTS |= {"entropy_graphs", "entropy_walks"}
 
 
 def assert_same_bounds(got, expected):
@@ -401,12 +413,18 @@ def test_an_update_is_redone_only_where_a_token_lies_between_the_foreseen_and_th
 
 
 def test_the_entropy_curve_is_there_where_verls_trainer_logs_none(model):
-    """With bypass_mode the update computes it, and keeps its graph over the vocabulary only for a coefficient."""
+    """With bypass_mode the update computes it, and makes a graph over the vocabulary only for a coefficient.
+
+    In padded batches verl makes one anyway; it is dropped before the backward.
+    """
     bypass = dict(bypass_mode=True)
     history = run(model, policy_loss=bypass)
     # An untrained model is nearly uniform over its 64 tokens.
     assert [update["actor/entropy"] for update in history] == [pytest.approx(math.log(VOCABULARY), rel=0.02)] * UPDATES
-    assert [update["entropy_walks"] for update in history] == [0] * UPDATES
+    padded = run(model, policy_loss=bypass, packed=False)
+    assert [update["entropy_graphs"] for update in history] == [0] * UPDATES
+    assert [update["entropy_graphs"] for update in padded] == [update["forwards"] for update in padded]
+    assert [update["entropy_walks"] for update in history + padded] == [0] * UPDATES * 2
     bonus = run(model, policy_loss=bypass, entropy_coeff=0.01, flags=dict(calculate_entropy=True))
     assert [update["entropy_walks"] for update in bonus] == [update["forwards"] for update in bonus]
     micro = run(model, world=2, policy_loss=bypass | dict(search_scope="micro_batch"), agg="seq-mean-token-mean")
