@@ -18,13 +18,11 @@ between `optimizer_zero_grad` and `optimizer_step`. So one mixin serves all of t
 
 import functools
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import torch
 from tensordict import TensorDict
 from torch import Tensor
 from verl.utils import tensordict_utils as tu
@@ -33,6 +31,7 @@ from verl.utils.metric import AggregationType, Metric
 from verl.workers.config import ActorConfig
 from verl.workers.engine import BaseEngine, EngineRegistry
 
+from bapo_verl.entropy import without_entropy_graph
 from bapo_verl.policy_loss import UpdateConfig, add_ranks, batch_sums, find_bounds, no_sums, same_gradient
 from bapo_verl.policy_loss_config import BapoPolicyLossConfig
 
@@ -90,21 +89,8 @@ class BapoEngineMixin:
         loss_function = partial(loss_function, config=actor)
         if actor.entropy_coeff:
             return super().forward_backward_batch(data, loss_function, forward_only=False)
-        with self._entropy_without_graph():
-            return super().forward_backward_batch(data, partial(_detach_entropy, loss_function), forward_only=False)
-
-    @contextmanager
-    def _entropy_without_graph(self) -> Iterator[None]:
-        """verl makes the entropy's graph at coefficient 0 too: 8 bytes for every token and entry of the vocabulary."""
-        compute = getattr(self, "compute_entropy_from_logits", None)
-        if compute is None:  # Megatron's engines
-            yield
-            return
-        self.compute_entropy_from_logits = torch.no_grad()(compute)
-        try:
-            yield
-        finally:
-            self.compute_entropy_from_logits = compute
+        with without_entropy_graph(self, loss_function) as loss_function:
+            return super().forward_backward_batch(data, loss_function, forward_only=False)
 
     def _add_up(self, sums: list[Tensor], policy_loss: BapoPolicyLossConfig) -> Tensor:
         """Over micro-batches and ranks; of the ranks that share a sequence, one counts."""
@@ -133,14 +119,6 @@ def _sums_at_one(data: TensorDict, policy_loss: BapoPolicyLossConfig) -> Tensor:
     log_prob = data["old_log_probs"]
     weights = data.get("rollout_is_weights")
     return batch_sums(policy_loss, log_prob, log_prob, data["advantages"], data["response_mask"], weights)
-
-
-def _detach_entropy(loss_function: Callable, **arguments) -> Any:
-    """Drops the entropy's graph before the backward where it was made: in padded batches and by Megatron."""
-    output = arguments.get("model_output", {})
-    if "entropy" in output:
-        output["entropy"] = output["entropy"].detach()
-    return loss_function(**arguments)
 
 
 def _metric(name: str, value: float) -> Metric:
