@@ -323,8 +323,8 @@ SUMS = {
 } | dict.fromkeys(["ratio_p01", "ratio_p50", "ratio_p99", "ratio_max"], 0.03)
 
 
-COUNTS = {"micro_batches", "forwards", "searched", "seen", "without_gradient", "maxima"}
-COUNTS |= {"entropy_graphs", "entropy_walks"}
+ENTROPY = {"entropy_graphs", "entropy_walks"}
+COUNTS = {"micro_batches", "forwards", *ENTROPY, "searched", "seen", "without_gradient", "maxima"}
 
 
 def assert_same_bounds(got, expected):
