@@ -169,7 +169,8 @@ def compute_policy_loss_bapo(
     elif policy_loss.search_scope == "mini_batch" and policy_loss.bounds_move:
         raise RuntimeError(
             f"{KEY}.search_scope=mini_batch: the bounds of this update were never chosen, because the actor's engine "
-            "is none of bapo_verl.engine; has another package registered one after it?"
+            "has no BapoEngineMixin. bapo_verl.engine must be imported before the engine is made, which the config's "
+            "_target_ does, and after packages that register engines of their own"
         )
     else:
         bounds, searched = find_bounds(policy_loss, add_ranks(sums, update.group))

@@ -34,8 +34,8 @@ from verl.workers.utils.padding import no_padding_2_padding, response_to_nested
 
 from bapo_verl.clipping import choose_bounds, contribution_sums, probability_ratio
 from bapo_verl.diagnosis import ratio_histogram, token_rows
+from bapo_verl.engine import BapoPolicyLossConfig
 from bapo_verl.policy_loss import path as search_path
-from bapo_verl.policy_loss_config import BapoPolicyLossConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 SHAPE = (16, 8192)

@@ -155,7 +155,7 @@ def test_under_mini_batch_the_loss_uses_the_bounds_of_the_engine():
 
 
 def test_under_mini_batch_a_foreign_engine_is_an_error_not_another_scope():
-    with pytest.raises(RuntimeError, match="search_scope=mini_batch.*bapo_verl.engine"):
+    with pytest.raises(RuntimeError, match="search_scope=mini_batch.*bapo_verl.engine must be imported"):
         bapo(**batch(), config=actor(BapoPolicyLossConfig()))
 
 
