@@ -99,7 +99,8 @@ class BapoEngineMixin:
 
     def _buffers(self) -> list[Tensor]:
         modules = self.module if isinstance(self.module, list) else [self.module]
-        return [buffer for module in modules for buffer in module.buffers()]
+        # `named_buffers`, as Megatron's DistributedDataParallel has another `buffers`: its gradients.
+        return [buffer for module in modules for _, buffer in module.named_buffers()]
 
 
 def _bapo_actor(loss_function: Callable) -> ActorConfig | None:
