@@ -40,15 +40,22 @@ install() {
         "$PYTHON" -m pip install --disable-pip-version-check --no-deps -e "$1"
 }
 
-make_environment() {
-    local root=$1 stamp python
-    # Made for these requirements and this checkout, from start to end.
-    stamp=$(cat "$root/requirements-cpu.txt" "$root/pyproject.toml" <(echo "$root") | cksum)
-    if [ "$(cat "$BAPO_HOME/venv/made-for" 2>/dev/null)" = "$stamp" ]; then return; fi
+# Makes the environment BAPO_HOME/NAME by the function FILL, or keeps the one that was made, from start to end, for this
+# checkout and these FILES.
+make_environment_of() {
+    local root=$1 name=$2 fill=$3 stamp python
+    shift 3
+    stamp=$(cat "$@" <(echo "$root") | cksum)
+    if [ "$(cat "$BAPO_HOME/$name/made-for" 2>/dev/null)" = "$stamp" ]; then return; fi
     python=$(find_python) || return 1
-    echo "installing into $BAPO_HOME/venv (two to five minutes; log: $BAPO_HOME/install.log)"
+    echo "installing into $BAPO_HOME/$name (log: $BAPO_HOME/install-$name.log)"
     mkdir -p "$BAPO_HOME"
-    "$python" -m venv "$BAPO_HOME/venv" || return 1
-    with_log "$BAPO_HOME/install.log" install "$root" || return 1
-    echo "$stamp" >"$BAPO_HOME/venv/made-for"
+    "$python" -m venv "$BAPO_HOME/$name" || return 1
+    with_log "$BAPO_HOME/install-$name.log" "$fill" "$root" || return 1
+    echo "$stamp" >"$BAPO_HOME/$name/made-for"
+}
+
+# Two to five minutes.
+make_environment() {
+    make_environment_of "$1" venv install "$1/requirements-cpu.txt" "$1/pyproject.toml"
 }

@@ -1,0 +1,157 @@
+"""bapo_verl.engine against verl's contract for an engine, where the engine itself cannot run here.
+
+The engine is a double. It stands for what a training engine of verl may do beyond FSDP's: pipeline stages, of which
+only the last one calls the loss and the others return {}; ranks that hold the same sequences (tensor parallelism); a
+list of modules, and one of them with an attribute `buffers` that is not torch's (Megatron); no data-parallel group
+(TorchTitan without a data-parallel mesh); gradients that stay until `optimizer_zero_grad`; a buffer that each forward
+moves. It is not TorchTitan: verl 0.9.1's TorchTitan engine has not run with BAPO. The processes and collectives are
+real, over gloo: two replicas of two stages.
+"""
+
+import math
+import os
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from engine_batch import SEQUENCES, TARGET, VOCABULARY, rank_data
+from oracle import Setting, algorithm_1
+from verl.utils import tensordict_utils as tu
+from verl.workers.config import FSDPActorConfig
+from verl.workers.engine import BaseEngine
+from verl.workers.engine.utils import postprocess_batch_func, prepare_micro_batches
+from verl.workers.utils.losses import ppo_loss
+
+from bapo_verl.engine import with_bapo
+from bapo_verl.policy_loss_config import BapoPolicyLossConfig
+
+WORLD, STAGES, MICRO = 4, 2, 4
+
+
+class Stage(torch.nn.Module):
+    """A table of logits, one for each token, as the whole model."""
+
+    def __init__(self):
+        super().__init__()
+        g = torch.Generator().manual_seed(2)
+        self.logits = torch.nn.Parameter(0.3 * torch.randn(VOCABULARY, generator=g))
+        self.register_buffer("forwards", torch.zeros(1))
+
+    def forward(self, input_ids):
+        self.forwards.add_(1)
+        log_probs = self.logits.log_softmax(0)[input_ids.values().roll(-1)]
+        return torch.nested.nested_tensor_from_jagged(log_probs, input_ids.offsets())
+
+
+class Double(BaseEngine):
+    def __init__(self):
+        self.module = [Stage()]
+        self.module[0].buffers = ["not torch's"]
+        self.calls = []
+
+    def is_last_stage(self):
+        return dist.get_rank() % STAGES == STAGES - 1
+
+    def is_mp_src_rank_with_outputs(self):
+        return dist.get_rank() == STAGES - 1  # of the two last stages, the first
+
+    def get_data_parallel_group(self):
+        return None
+
+    def optimizer_zero_grad(self):
+        self.calls.append("zero_grad")
+        self.module[0].logits.grad = None
+
+    def optimizer_step(self):
+        self.calls.append("step")
+        return 0.0
+
+    def forward_backward_batch(self, data, loss_function, forward_only=False):
+        self.calls.append("forward_backward")
+        tu.assign_non_tensor(data, batch_num_tokens=data["loss_mask"].sum().item(), dp_size=1)
+        micro_batches, indices = prepare_micro_batches(data, dp_group=None)
+        outputs = []
+        for micro_batch in micro_batches:
+            log_probs = self.module[0](micro_batch["input_ids"])
+            if self.is_last_stage():
+                loss, metrics = loss_function(model_output={"log_probs": log_probs}, data=micro_batch, dp_group=None)
+                loss.backward()
+                outputs.append({"loss": loss.item(), "metrics": metrics})
+        return postprocess_batch_func(outputs, indices, data) if self.is_last_stage() else {}
+
+
+def update(rank, init, out, config):
+    os.environ.update(RANK=str(rank), WORLD_SIZE=str(WORLD))
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{init}", rank=rank, world_size=WORLD)
+    actor = FSDPActorConfig(
+        strategy="fsdp2", rollout_n=1, ppo_micro_batch_size_per_gpu=1, policy_loss=BapoPolicyLossConfig(**config)
+    )
+    data = rank_data(0, 1, SEQUENCES // MICRO, dynamic=False, packed=False, tokens=0, flags={})
+    engine = with_bapo(Double)()
+    output = engine.train_batch(data, partial(ppo_loss, config=actor))
+    metrics = {key: float(value.aggregate()) for key, value in output.get("metrics", {}).items() if "bapo" in key}
+    stage = engine.module[0]
+    torch.save([output != {}, metrics, engine.calls, stage.logits.grad, stage.forwards.item()], f"{out}/{rank}")
+    dist.destroy_process_group()
+
+
+def run(**config):
+    with tempfile.TemporaryDirectory() as tmp:
+        processes = mp.start_processes(
+            update, (f"{tmp}/init", tmp, config), nprocs=WORLD, join=False, start_method="fork"
+        )
+        try:
+            deadline = time.monotonic() + 60
+            while not processes.join(timeout=max(0, deadline - time.monotonic())):  # returns as each rank ends
+                if time.monotonic() >= deadline:
+                    pytest.fail("the ranks hang")
+        finally:
+            for process in processes.processes:
+                process.kill()
+        return [torch.load(Path(tmp) / str(rank)) for rank in range(WORLD)]
+
+
+def received():
+    """(r, A) of every token of the batch under the double's weights."""
+    data, tokens = rank_data(0, 1, 1, dynamic=False, packed=False, tokens=0, flags={}), []
+    log_probs = Stage().logits.log_softmax(0).tolist()
+    rows = (data[key].unbind() for key in ("responses", "old_log_probs", "advantages"))
+    for ids, old_log_probs, advantages in zip(*rows, strict=True):
+        for token, old, advantage in zip(ids.tolist(), old_log_probs.tolist(), advantages.tolist(), strict=True):
+            tokens.append((math.exp(log_probs[token] - old), advantage, 1.0))
+    return tokens
+
+
+def test_a_redo_on_stages_without_a_loss():
+    """All four ranks redo, those that see no loss too, and what is left is one update with the exact bounds."""
+    ranks = run(target_contribution=TARGET)
+    c_low, c_high, rho, steps = algorithm_1(received(), Setting(TARGET))
+    assert steps > 0  # the bounds that were foreseen, at r = 1, are the first of the path
+    run_once = ["zero_grad", "forward_backward"]
+    assert [calls for _, _, calls, _, _ in ranks] == [run_once + run_once + ["step"]] * WORLD
+    assert [has_output for has_output, *_ in ranks] == [False, True] * 2
+    fixed = dict(c_low_start=c_low, c_low_max=c_low, c_high_start=c_high, c_high_max=c_high)
+    for (_, metrics, _, gradient, forwards), once in zip(ranks, run(**fixed), strict=True):
+        assert once[2] == run_once + ["step"]
+        assert forwards == once[4] == MICRO
+        if not metrics:
+            assert gradient is None
+            continue
+        torch.testing.assert_close(gradient, once[3], rtol=0, atol=0)
+        assert metrics["actor/bapo/c_high"] == pytest.approx(c_high)
+        assert metrics["actor/bapo/c_low"] == pytest.approx(c_low)
+        assert metrics["actor/bapo/rho"] == pytest.approx(rho, abs=1e-6)
+        assert (metrics["actor/bapo/steps"], metrics["actor/bapo/redone"]) == (steps, 1)
+
+
+def test_foreseen_bounds_take_one_run():
+    for has_output, metrics, calls, _, _ in run(target_contribution=0.1):
+        assert calls == ["zero_grad", "forward_backward", "step"]
+        assert has_output == bool(metrics)
+        assert metrics.get("actor/bapo/redone", 0) == 0
