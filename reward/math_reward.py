@@ -1,13 +1,13 @@
-"""Math answers as a verl reward: the last box of the final text, judged by value.
+"""Math answers as a verl reward: the last box of the final text, graded by value.
 
     reward.custom_reward_function.path=/absolute/path/to/reward/math_reward.py
-    reward.custom_reward_function.name=compute_score          # compute_score_sync for `remote` and main_eval
-    +reward.custom_reward_function.reward_kwargs.time_limit=5  # judge.Options lists them all
+    reward.custom_reward_function.name=compute_score     # _sync for the manager `remote`, _float for main_eval
+    +reward.custom_reward_function.reward_kwargs.time_limit=5  # grade.Options lists them all
 
 verl loads this file by path under a made-up module name, and may send a function of it to another actor by value. So
 nothing here may use a relative import, keep state in a global, or be pickled by name: the functions find their siblings
-on disk, as the modules of one private package per process. The rules of judging are in equality.py, the processes and
-the counters in judge.py. Run as a script, this file is one of judge.py's workers.
+on disk, as the modules of one private package per process. The rules of grading are in compare.py, the options and
+counters in grade.py, the processes in pool.py. Run as a script, this file is one of the workers.
 """
 
 import importlib
@@ -29,33 +29,38 @@ def _sibling(name: str):
 
 
 async def compute_score(data_source, solution_str, ground_truth, extra_info=None, **kwargs) -> dict:
-    """Judge one response, for the reward managers that await a coroutine: `naive`, `dapo`, `gdpo`, `rate_limited`.
+    """Grade one response, for the reward managers that await a coroutine: `naive`, `dapo`, `gdpo`, `rate_limited`.
 
     Args:
         data_source, extra_info: verl's; not used.
         solution_str: the response, without the prompt.
         ground_truth: the acceptable answer, or a JSON list of them.
-        kwargs: judge.Options, from `reward_kwargs`.
+        kwargs: grade.Options, from `reward_kwargs`.
 
     Returns:
-        The keys judge.KEYS, always all of them: `score` (0.0 or 1.0, less a length penalty if one is set), `acc`,
+        The keys grade.KEYS, always all of them: `score` (0.0 or 1.0, less a length penalty if one is set), `acc`,
         `pred` (the normalised answer), `reason` and one 0/1 flag `reason_<reason>` for each, `judge_seconds`,
         `worker_killed`, `gold_unparsed`.
 
     Raises:
         ValueError: for a bad option; never for an answer.
     """
-    return await _sibling("judge").judge_async(solution_str, ground_truth, **kwargs)
+    return await _sibling("grade").grade_async(solution_str, ground_truth, **kwargs)
 
 
 def compute_score_sync(data_source, solution_str, ground_truth, extra_info=None, **kwargs) -> dict:
-    """The same judge for callers that refuse coroutines: the `remote` manager and `verl.trainer.main_eval`."""
-    return _sibling("judge").judge(solution_str, ground_truth, **kwargs)
+    """The same for callers that refuse coroutines: the `remote` manager, and an evaluation in threads."""
+    return _sibling("grade").grade(solution_str, ground_truth, **kwargs)
+
+
+def compute_score_float(data_source, solution_str, ground_truth, extra_info=None, **kwargs) -> float:
+    """1.0 or 0.0, for `verl.trainer.main_eval`, which takes the mean over what a reward function returns."""
+    return compute_score_sync(data_source, solution_str, ground_truth, extra_info, **kwargs)["acc"]
 
 
 def can_parse(ground_truth) -> bool:
-    """Whether a gold has a meaning to the judge. One that has none is an error at data preparation."""
-    return _sibling("judge").can_parse(ground_truth)
+    """Whether a gold has a meaning to the grader. One that has none is an error at data preparation."""
+    return _sibling("grade").can_parse(ground_truth)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-r"""Answers judged by hand: (gold, what the model wrote, whether it is right, why).
+r"""Answers graded by hand: (gold, what the model wrote, whether it is right, why).
 
 A string without `\boxed`, `\fbox` or a think tag stands for `... is $\boxed{string}$.`; everything else is the whole
-response. The verdicts follow mathematics first and the rules in reward/equality.py where mathematics leaves a choice.
+response. The verdicts follow mathematics first and the rules in reward/compare.py where mathematics leaves a choice.
 Most forms come from what was measured to go wrong in verl's scorers and math-verify (issues named in the reasons).
 """
 
@@ -280,7 +280,7 @@ COLLECTIONS = [
     (r"(\frac{1}{2}, 3)", "(0.5, 3.0)", True, "element by element"),
     ("(3, \\frac{\\pi}{2})", r"\left( 3, \frac{\pi}{2} \right)", True, "sized brackets"),
     ("(2,3)", "(x,y)=(2,3)", True, "the pair is named"),
-    ("(2,3)", "x=2, y=3", False, "named coordinates are no pair; rule 3 keeps brackets"),
+    ("(2,3)", "x=2, y=3", True, "named coordinates (math-verify takes them)"),
     (r"1\pm\sqrt{19}", r"1+\sqrt{19}, 1-\sqrt{19}", True, "both signs written out"),
     (r"1\pm\sqrt{19}", r"1+\sqrt{19}", False, "one of the two"),
     (r"\pm 2021", "2021", False, "one of the two"),
@@ -347,6 +347,76 @@ WORDS = [
     ("42", r"\text{no solution}", False, "words for a number"),
 ]
 
+HOLES = [  # found by probing: rewarded or lost before, each class with neighbours
+    ("e^{100}", "e^{100}-1", False, "differ in the 44th digit"),
+    ("e^{100}", "e^{100}+1", False, "differ in the 44th digit"),
+    ("e^{2024}+1", "e^{2024}-1", False, "differ in the 880th digit"),
+    (r"2^{1000}+\sqrt{3}", r"2^{1000}+\sqrt{2}", False, "differ in the 301st digit"),
+    (r"3^{100}\pi", r"3^{100}\pi+1", False, "differ in the 49th digit"),
+    ("10^{50}", r"\sqrt{10^{100}+1}", False, "differ in the 100th digit"),
+    (r"\frac{(2+\sqrt{3})^{1012}+(2-\sqrt{3})^{1012}}{2}", r"\frac{(2+\sqrt{3})^{1012}-(2-\sqrt{3})^{1012}}{2}", False,
+     "conjugates of a large power"),
+    (r"\frac{(2+\sqrt{3})^{1012}+(2-\sqrt{3})^{1012}}{2}", r"\frac{(2-\sqrt3)^{1012}}{2}+\frac12 (7+4\sqrt3)^{506}", True,
+     "a large power of the square"),
+    ("(a+b+c+d)^{61}", "(a+b+c+d)^{60}(a+b+c+d)+1", False, "one more than a large power"),
+    ("(a+b+c+d)^{61}", "(a+b+c+d)^{60}(d+c+b+a)", True, "a large power in two factors"),
+    ("1", r"\tanh 100", False, "near 1 by 10^-86"),
+    (r"\begin{pmatrix}e^{100}\\1\\2\end{pmatrix}", r"\begin{pmatrix}e^{100}-1\\1\\2\end{pmatrix}", False, "in a vector"),
+    (r"(0,e^{100})\cup(e^{101},\infty)", r"(0,e^{100}-1)\cup(e^{101},\infty)", False, "in a union"),
+    ("y=e^{100}x", "y=(e^{100}-1)x", False, "in an equation"),
+    ("e^{-20}", "0.000000", False, "six places and no significant digit"),
+    (r"\frac{1}{7000000}", "0.000000", False, "six places and no significant digit"),
+    (r"\frac{\pi}{10^7}", "0.000000", False, "six places and no significant digit"),
+    (r"\frac{\pi}{10^7}", "0.00000031", False, "eight places and two significant digits"),
+    (r"\frac{1}{432}", r"2.314814814815 \times 10^{-3}", True, "scientific notation, 13 significant digits"),
+    (r"\frac{1}{432}", r"2.314814814816 \times 10^{-3}", False, "scientific notation, the last digit wrong"),
+    (r"\frac{1}{432}", r"2.3 \times 10^{-3}", False, "scientific notation, two digits"),
+    (r"\text{all odd } n", r"\text{all even } n", False, "a word that carries the answer"),
+    (r"\text{all odd } n", r"\text{All odd n}", True, "the same words, set otherwise"),
+    (r"n \text{ is even}", r"n \text{ is odd}", False, "a word that carries the answer"),
+    (r"\text{increasing on } (0,1)", r"\text{decreasing on } (0,1)", False, "a word that carries the answer"),
+    (r"\text{increasing on } (0,1)", r"\text{increasing on }(0, 1)", True, "the same words"),
+    ("42", r"\text{between 41 and } 42", False, "a number in the words"),
+    ("8", r"\text{7 or } 8", False, "a number in the words"),
+    ("8", r"8\text{ or 7}", False, "a number in the words"),
+    ("6", r"\text{half of } 6", False, "an operation in words"),
+    ("5", r"5\text{ squared}", False, "an operation in words"),
+    ("3", r"3\text{ dozen}", False, "a number in words"),
+    ("3", r"3\text{ plus one}", False, "an operation in words"),
+    ("3", r"\text{one less than } 3", False, "an operation in words"),
+    ("3", r"\text{the square root of } 3", False, "an operation in words"),
+    ("3", r"\text{a multiple of } 3", False, "a relation in words"),
+    ("3", r"3\text{ green marbles}", True, "things counted"),
+    ("3", r"\text{Total: }3", True, "an introduction"),
+    ("A", "(A)(B)(C)(D)(E)", False, "every choice"),
+    ("E", "(A)(B)(C)(D)(E)", False, "every choice, the right one last"),
+    ("B", "(B) or (C)", False, "two choices"),
+    ("B", r"\text{(B)} \text{ or } \text{(C)}", False, "two choices"),
+    ("C", r"\text{A, B, C, D, E}", False, "every choice"),
+    ("7", "7, 8, 9", False, "a list with the right value"),
+    ("7", "7; 8", False, "a list with the right value"),
+    ("7", r"x=7 \text{ or } x=8", False, "a list with the right value"),
+    ("(2,3)", "y=2, x=3", False, "named coordinates the other way round"),
+    ("(1,2,3)", "a=1, b=2, c=3", True, "three named coordinates"),
+    ("a=1, b=2, c=3", "(1,2,3)", True, "three named coordinates, the other way"),
+    ("a=1, b=2, c=3", "(1,3,2)", False, "three named coordinates, two exchanged"),
+    ("a=1,b=2", "(a,b)=(1,2)", True, "named one by one and together"),
+    ("(a,b)=(1,2)", "a=1,b=2", True, "named together and one by one"),
+    ("(a,b)=(1,2)", "a=2,b=1", False, "named together, exchanged"),
+    (r"\pm 2", "-2,2", True, "both signs without a space"),
+    ("-2,2", r"\pm 2", True, "both signs in one"),
+    (r"\pm 2", "-2,3", False, "another value"),
+    ("yes", "Yes", True, "a capital letter"),
+    (r"\text{Yes}", "no", False, "another word"),
+    ("6ab", "2*a*3*b", True, "products with asterisks"),
+    (r"\sum_{k=1}^{n} \frac{1}{k}", r"\sum_{j=1}^{n} \frac{1}{j}", True, "another letter for the index"),
+    (r"\sum_{k=1}^{n} \frac{1}{k}", r"\sum_{j=1}^{n+1} \frac{1}{j}", False, "one term more"),
+    ("2^n", r"\sum_{k=0}^{n}\binom{n}{k}", True, "a sum with a symbolic limit"),
+    ("2^n", r"\sum_{k=1}^{n}\binom{n}{k}", False, "a sum that lacks its first term"),
+    (r"\frac{(2n)!}{2^n n!}", r"\prod_{k=1}^{n}(2k-1)", True, "a product with a symbolic limit"),
+    (r"\frac{(2n)!}{2^n n!}", r"\prod_{k=1}^{n}(2k+1)", False, "another product"),
+]  # fmt: skip
+
 RESPONSES = [
     ("42", r"First \boxed{41}. Wait, recheck. So it is \boxed{42}.", True, "the last box (math-verify joins them)"),
     ("41", r"First \boxed{41}. Wait, recheck. So it is \boxed{42}.", False, "an earlier box does not count"),
@@ -404,6 +474,6 @@ def as_response(text: str) -> str:
 
 CASES = [
     (gold, as_response(text), right, why)
-    for group in (INTEGERS, NUMBERS, EXPRESSIONS, COLLECTIONS, WORDS)
+    for group in (INTEGERS, NUMBERS, EXPRESSIONS, COLLECTIONS, WORDS, HOLES)
     for gold, text, right, why in group
 ] + RESPONSES

@@ -1,5 +1,5 @@
-r"""Which text of a response is judged. Pure functions, linear in the text: they run on the event loop, on text that a
-model may have written to hurt. The rules are in equality.py.
+r"""Which text of a response is graded. Pure functions, linear in the text: they run on the event loop, on text that a
+model may have written to hurt. The rules are in compare.py.
 """
 
 import json

@@ -1,36 +1,23 @@
-"""One judge for both entry points of math_reward.py: options, verdicts, worker processes, counters.
+"""Grades one response: options, the verdict and its reason, counters.
 
-Why not a library's pool (pebble 5.2.3, tried): multiprocessing's spawn and forkserver run the parent's main module
-again in the child, so under `python -m verl.trainer.main_ppo` a pebble worker imports verl (546 MB, 20 s on two busy
-cores) and in a Ray actor ray (81 MB, 4.7 s), against 60 MB and 0.4 s here; fork copies a process full of threads; and
-functions of a file that verl loads by path cannot be pickled. A worker that is a script behind a pipe needs none of
-that. Queue, futures and threads are the standard library's ThreadPoolExecutor: each of its threads owns one worker and
-starts the clock when it hands over an answer, so that queueing never counts.
+Numbers, strings and structure over them are compared on the spot; what needs algebra goes to a worker (pool.py).
 """
 
 import asyncio
-import importlib.util
-import json
 import logging
-import os
-import select
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter, deque
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, fields
 from functools import lru_cache
-from pathlib import Path
-from signal import SIGPROF
 
-from . import box, equality
+from . import compare, extract
+from .normalize import canonical
+from .pool import pool_of
+from .rational import equal_numbers
+from .structure import nesting
 
 logger = logging.getLogger("math_reward")
-_SCRIPT = Path(__file__).resolve().parent / "math_reward.py"  # run as a script it is a worker
-
 REASONS = ("correct", "wrong", "no_answer", "timed_out", "error", "over_length")
 KEYS = (
     "score", "acc", "pred", "reason", *(f"reason_{reason}" for reason in REASONS),
@@ -38,8 +25,6 @@ KEYS = (
 )  # fmt: skip
 VERLS_OWN = {"reward_router_address", "reward_model_tokenizer"}  # passed by verl where it has a reward model
 MAX_NESTING = 12  # brackets deeper than this cost math-verify's parser seconds each
-ANSWERS_PER_WORKER = 5000  # sympy's caches grow to about 100 MB by then
-STARTUP_SECONDS = 120.0  # importing sympy takes 0.4 s; a machine that swaps may need this
 REPORT_EVERY = 2000
 WINDOW = 1000
 
@@ -120,136 +105,11 @@ def length_penalty(chars: int, options: Options) -> float:
     return -share * options.overlong_penalty if share else 0.0
 
 
-# --------------------------------------------------------------------------------------------------------------------
-# Workers
-# --------------------------------------------------------------------------------------------------------------------
-
-
-class Worker:
-    """One process behind a pipe, in worker.py. Used by one thread only."""
-
-    def __init__(self, time_limit: float, memory_mb: int):
-        # The worker's own limit is on CPU time and a little longer: it holds where nobody is left to kill it.
-        script = [str(_SCRIPT), str(time_limit + 1), str(memory_mb), str(os.getpid())]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "bufsize": 0}
-        self.process = subprocess.Popen([sys.executable, *script], **pipes)
-        self.poll = select.poll()
-        self.poll.register(self.process.stdout, select.POLLIN | select.POLLHUP)
-        self.unread = b""
-        self.asked = 0
-        self.ready = False
-
-    def ask(self, line: bytes, seconds: float) -> dict:
-        """The reply to one line.
-
-        Raises:
-            TimeoutError: after `seconds` without one, not counting the worker's start.
-            EOFError: if the worker has died.
-        """
-        if not self.ready:
-            self._read(STARTUP_SECONDS)
-            self.ready = True
-        self.asked += 1
-        try:
-            self.process.stdin.write(line + b"\n")
-        except BrokenPipeError as error:
-            raise EOFError from error
-        return self._read(seconds)
-
-    def _read(self, seconds: float) -> dict:
-        deadline = time.monotonic() + seconds
-        while b"\n" not in self.unread:
-            if not self.poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
-                raise TimeoutError
-            chunk = os.read(self.process.stdout.fileno(), 65536)
-            if not chunk:
-                raise EOFError
-            self.unread += chunk
-        line, self.unread = self.unread.split(b"\n", 1)
-        return json.loads(line)
-
-    def kill(self) -> int:
-        """End the process for good and return its exit status (negative: the signal that ended it)."""
-        self.process.kill()
-        status = self.process.wait()
-        self.process.stdin.close()
-        self.process.stdout.close()
-        return status
-
-
-class Pool:
-    """`workers` threads, each with a worker process of its own that it starts, times, kills and replaces."""
-
-    def __init__(self, workers: int, time_limit: float, memory_mb: int):
-        self.limits = (time_limit, memory_mb)
-        self.mine = threading.local()
-        self.threads = ThreadPoolExecutor(workers, thread_name_prefix="math-reward")
-
-    def submit(self, request: dict) -> Future:
-        """The worker's reply to `request`, or {"late": True}; with the "seconds" it took and the workers "killed"."""
-        return self.threads.submit(self._ask, json.dumps(request).encode())
-
-    def _ask(self, line: bytes) -> dict:
-        start, killed = time.monotonic(), 0
-        reply = {"late": True}
-        for _ in range(2):  # a worker may be killed from outside, by the OOM killer: not this answer's fault
-            try:
-                worker = self._worker()
-            except OSError:
-                logger.exception("no worker could be started; an answer is counted as error")
-                reply = {}
-                break
-            start = time.monotonic()
-            try:
-                reply = worker.ask(line, self.limits[0])
-                break
-            except (TimeoutError, EOFError) as error:
-                killed += 1
-                if self._replace() == -SIGPROF or isinstance(error, TimeoutError):
-                    break
-        if hasattr(self.mine, "worker") and self.mine.worker.asked >= ANSWERS_PER_WORKER:
-            self._replace()
-        return reply | {"seconds": time.monotonic() - start, "killed": killed}
-
-    def _worker(self) -> Worker:
-        if not hasattr(self.mine, "worker"):
-            self.mine.worker = Worker(*self.limits)
-        return self.mine.worker
-
-    def _replace(self) -> int:
-        worker = self.mine.worker
-        del self.mine.worker
-        status = worker.kill()
-        with suppress(OSError):  # no memory or process is left for one: the next answer tries again
-            self._worker()  # it starts while this thread waits for work
-        return status
-
-
-_pools: dict[tuple, Pool] = {}
-_pools_lock = threading.Lock()
-os.register_at_fork(after_in_child=_pools.clear)  # threads do not survive a fork
-
-
-def _pool(options: Options) -> Pool:
-    limits = (options.workers, options.time_limit, options.memory_mb)
-    with _pools_lock:
-        if limits not in _pools:
-            if importlib.util.find_spec("gmpy2"):
-                logger.warning("gmpy2 is installed: sympy then computes past signals, and more answers time out")
-            _pools[limits] = Pool(*limits)
-        return _pools[limits]
-
-
-# --------------------------------------------------------------------------------------------------------------------
-# Verdicts
-# --------------------------------------------------------------------------------------------------------------------
-
-
 @dataclass
 class Case:
-    """One answer on its way: settled as soon as `reason` is set, else `request` goes to a worker."""
+    """One answer on its way: decided as soon as `reason` is set, else `request` goes to a worker."""
 
-    pred: str = box.NO_ANSWER
+    pred: str = extract.NO_ANSWER
     reason: str | None = None
     request: dict | None = None
     seconds: float = 0.0
@@ -257,25 +117,25 @@ class Case:
     unparsed: bool = False
 
 
-def settle(response: str, ground_truth, options: Options) -> Case:
+def grade_by_structure(response: str, ground_truth, options: Options) -> Case:
     """What can be said without algebra: no answer, too long, numbers, strings, and structure over them."""
-    text = box.final_text(response, options.thinking)
-    boxes = box.last_boxes(text, options.max_answer_chars) if text else None
+    text = extract.final_text(response, options.thinking)
+    boxes = extract.last_boxes(text, options.max_answer_chars) if text else None
     if boxes is None and text and options.allow_unboxed and "\\boxed" not in text:
-        boxes = [stated] if (stated := box.unboxed_answer(text)) else None
+        boxes = [stated] if (stated := extract.unboxed_answer(text)) else None
     if boxes is None:
         return Case(reason="no_answer")
-    golds = box.acceptable(ground_truth)
+    golds = extract.acceptable(ground_truth)
     limit = max(options.max_answer_chars, 2 * max(map(len, golds), default=0))
-    if sum(map(len, boxes)) > limit or len(boxes) >= box.MAX_BOXES:
-        return Case(pred=box.OVER_LENGTH, reason="over_length")
-    answer = equality.as_list(boxes)
-    if not (pred := equality.normalize(answer)):
+    if sum(map(len, boxes)) > limit or len(boxes) >= extract.MAX_BOXES:
+        return Case(pred=extract.OVER_LENGTH, reason="over_length")
+    answer = compare.as_list(boxes)
+    if not (pred := canonical(answer)):
         return Case(reason="no_answer")
     case = Case(pred=pred)
     open_golds = []
     for gold in golds:
-        verdict = equality.compare(gold, answer, equality.literal)
+        verdict = compare.compare(gold, answer, equal_numbers)
         if verdict:
             case.reason = "correct"
             return case
@@ -283,14 +143,14 @@ def settle(response: str, ground_truth, options: Options) -> Case:
             open_golds.append(gold)
     if not open_golds:
         case.reason = "wrong"
-    elif equality.nesting(answer) > MAX_NESTING:
+    elif nesting(answer) > MAX_NESTING:
         case.reason = "over_length"
     else:
         case.request = {"golds": open_golds, "answer": answer}
     return case
 
 
-def conclude(case: Case, reply: dict) -> None:
+def finish(case: Case, reply: dict) -> None:
     """A worker's reply as a reason."""
     case.killed, case.unparsed = reply["killed"], reply.get("unparsed", False)
     case.seconds += reply["seconds"]
@@ -302,30 +162,18 @@ def conclude(case: Case, reply: dict) -> None:
         case.reason = "over_length" if "too_large" in reply else "error"
 
 
-class Verdict(dict):
-    """The dict of `compute_score_sync`. `verl.trainer.main_eval` takes np.mean over what a reward function returns, so
-    this dict adds and divides as its accuracy; pickled, it is a plain dict."""
-
-    def __add__(self, other):
-        return self["acc"] + (other["acc"] if isinstance(other, dict) else other)
-
-    __radd__ = __add__
-
-    def __truediv__(self, count):
-        return self["acc"] / count
-
-    def __reduce__(self):
-        return dict, (dict(self),)
-
-
-def verdict_of(case: Case, response: str, options: Options) -> Verdict:
+def verdict_of(case: Case, response: str, options: Options) -> dict:
     """The dict verl gets: the same keys whatever happened."""
     acc = float(case.reason == "correct")
-    verdict = Verdict(score=acc + length_penalty(len(response), options), acc=acc, pred=case.pred, reason=case.reason)
+    verdict = dict(score=acc + length_penalty(len(response), options), acc=acc, pred=case.pred, reason=case.reason)
     verdict.update({f"reason_{reason}": float(reason == case.reason) for reason in REASONS})
     verdict.update(judge_seconds=case.seconds, worker_killed=float(case.killed), gold_unparsed=float(case.unparsed))
     _counters.add(case, options)
     return verdict
+
+
+def _pool(options: Options):
+    return pool_of(options.workers, options.time_limit, options.memory_mb)
 
 
 def _begin(solution_str, ground_truth, kwargs: dict) -> tuple[Case, str, Options]:
@@ -333,27 +181,27 @@ def _begin(solution_str, ground_truth, kwargs: dict) -> tuple[Case, str, Options
     response = solution_str if isinstance(solution_str, str) else ""
     start = time.perf_counter()
     try:
-        case = settle(response, ground_truth, options)
+        case = grade_by_structure(response, ground_truth, options)
     except Exception:  # a bug of ours must cost this answer, be counted and be seen; raising costs verl the group
-        logger.exception("could not judge an answer; counted as error")
+        logger.exception("could not grade an answer; counted as error")
         case = Case(reason="error")
     case.seconds = time.perf_counter() - start
     return case, response, options
 
 
-def judge(solution_str, ground_truth, **kwargs) -> Verdict:
-    """Judge one answer, waiting for it in this thread."""
+def grade(solution_str, ground_truth, **kwargs) -> dict:
+    """Grade one answer, waiting for it in this thread."""
     case, response, options = _begin(solution_str, ground_truth, kwargs)
     if case.reason is None:
-        conclude(case, _pool(options).submit(case.request).result())
+        finish(case, _pool(options).submit(case.request).result())
     return verdict_of(case, response, options)
 
 
-async def judge_async(solution_str, ground_truth, **kwargs) -> Verdict:
-    """Judge one answer; the event loop runs on while a worker is at it."""
+async def grade_async(solution_str, ground_truth, **kwargs) -> dict:
+    """Grade one answer; the event loop runs on while a worker is at it."""
     case, response, options = _begin(solution_str, ground_truth, kwargs)
     if case.reason is None:
-        conclude(case, await asyncio.wrap_future(_pool(options).submit(case.request)))
+        finish(case, await asyncio.wrap_future(_pool(options).submit(case.request)))
     return verdict_of(case, response, options)
 
 
@@ -363,13 +211,8 @@ def can_parse(ground_truth, **kwargs) -> bool:
     For data preparation: a gold that has none can only be matched as a string.
     """
     options = options_of(kwargs)
-    replies = [_pool(options).submit({"gold": gold}).result() for gold in box.acceptable(ground_truth)]
+    replies = [_pool(options).submit({"gold": gold}).result() for gold in extract.acceptable(ground_truth)]
     return all(reply.get("unparsed") is False for reply in replies)
-
-
-# --------------------------------------------------------------------------------------------------------------------
-# Counters
-# --------------------------------------------------------------------------------------------------------------------
 
 
 class Counters:
@@ -402,13 +245,13 @@ class Counters:
         return not self.alarmed and len(self.recent) >= 100 and case.reason in ("timed_out", "error")
 
     def report(self) -> str:
-        """Shares of the reasons, judging times, workers killed."""
+        """Shares of the reasons, grading times, workers killed."""
         counts = Counter(reason for reason, _ in self.recent)
         seconds = sorted(seconds for _, seconds in self.recent)
         shares = " ".join(f"{reason}={counts[reason] / len(self.recent):.3f}" for reason in REASONS)
         p50, p99 = (seconds[int(share * (len(seconds) - 1))] * 1000 for share in (0.5, 0.99))
         return (
-            f"{self.answers} answers, last {len(self.recent)}: {shares} judging_ms p50={p50:.2f} p99={p99:.1f}; "
+            f"{self.answers} answers, last {len(self.recent)}: {shares} grading_ms p50={p50:.2f} p99={p99:.1f}; "
             f"workers killed {self.killed}, golds unparsed {self.unparsed}"
         )
 

@@ -1,0 +1,168 @@
+"""Worker processes behind pipes, with limits on time and memory, killed and replaced when an answer exceeds them.
+
+Why not a library's pool (pebble 5.2.3, tried): multiprocessing's spawn and forkserver run the parent's main module
+again in the child, so under `python -m verl.trainer.main_ppo` a pebble worker imports verl (546 MB, 20 s on two busy
+cores) and in a Ray actor ray (81 MB, 4.7 s), against 60 MB and 0.4 s here; fork copies a process full of threads; and
+functions of a file that verl loads by path cannot be pickled. A worker that is a script behind a pipe needs none of
+that. Queue, futures and threads are the standard library's ThreadPoolExecutor: each of its threads owns one worker and
+starts the clock when it hands over an answer, so that queueing never counts.
+"""
+
+import importlib.util
+import json
+import logging
+import os
+import select
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from signal import SIGPROF
+
+logger = logging.getLogger("math_reward")
+_SCRIPT = Path(__file__).resolve().parent / "math_reward.py"  # run as a script it is a worker
+ANSWERS_PER_WORKER = 5000  # sympy's caches grow to about 100 MB by then
+STARTUP_SECONDS = 120.0  # importing sympy takes 0.4 s; a machine that swaps may need this
+
+
+class BrokenWorkerError(Exception):
+    """A worker cannot do its work, and no other one could: math-verify is missing or broken."""
+
+
+class Worker:
+    """One process behind a pipe, in worker.py. Used by one thread only."""
+
+    def __init__(self, time_limit: float, memory_mb: int):
+        # The worker's own limit is on CPU time and a little longer: it holds where nobody is left to kill it.
+        script = [str(_SCRIPT), str(time_limit + 1), str(memory_mb), str(os.getpid())]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "bufsize": 0}
+        self.process = subprocess.Popen([sys.executable, *script], **pipes)
+        self.poll = select.poll()
+        self.poll.register(self.process.stdout, select.POLLIN | select.POLLHUP)
+        self.unread = b""
+        self.asked = 0
+        self.ready = False
+
+    def ask(self, line: bytes, seconds: float) -> dict:
+        """The reply to one line.
+
+        Raises:
+            TimeoutError: after `seconds` without one, not counting the worker's start.
+            BrokenWorkerError: if the worker cannot import math-verify.
+            EOFError: if the worker has died.
+        """
+        if not self.ready:
+            if failure := self._read(STARTUP_SECONDS).get("broken"):
+                raise BrokenWorkerError(failure)
+            self.ready = True
+        self.asked += 1
+        try:
+            self.process.stdin.write(line + b"\n")
+        except BrokenPipeError as error:
+            raise EOFError from error
+        return self._read(seconds)
+
+    def _read(self, seconds: float) -> dict:
+        deadline = time.monotonic() + seconds
+        while b"\n" not in self.unread:
+            if not self.poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+                raise TimeoutError
+            chunk = os.read(self.process.stdout.fileno(), 65536)
+            if not chunk:
+                raise EOFError
+            self.unread += chunk
+        line, self.unread = self.unread.split(b"\n", 1)
+        return json.loads(line)
+
+    def kill(self) -> int:
+        """End the process for good and return its exit status (negative: the signal that ended it)."""
+        self.process.kill()
+        status = self.process.wait()
+        self.process.stdin.close()
+        self.process.stdout.close()
+        return status
+
+
+class Pool:
+    """`workers` threads, each with a worker process of its own that it starts, times, kills and replaces."""
+
+    def __init__(self, workers: int, time_limit: float, memory_mb: int):
+        self.limits = (time_limit, memory_mb)
+        self.lock, self.broken = threading.Lock(), False
+        self.mine = threading.local()
+        self.threads = ThreadPoolExecutor(workers, thread_name_prefix="math-reward")
+
+    def submit(self, request: dict) -> Future:
+        """The worker's reply to `request`, {"late": True} or {"error": why}; with the "seconds" it took and the workers "killed"."""
+        return self.threads.submit(self._ask, json.dumps(request).encode())
+
+    def _ask(self, line: bytes) -> dict:
+        start, killed = time.monotonic(), 0
+        if self.broken:
+            return {"error": "math-verify", "seconds": 0.0, "killed": 0}
+        reply = {"late": True}
+        for _ in range(2):  # a worker may be killed from outside, by the OOM killer: not this answer's fault
+            try:
+                worker = self._worker()
+            except OSError:
+                logger.exception("no worker could be started; an answer is counted as error")
+                reply = {}
+                break
+            start = time.monotonic()
+            try:
+                reply = worker.ask(line, self.limits[0])
+                break
+            except BrokenWorkerError as error:
+                self._report_broken(str(error))
+                reply = {"error": str(error)}
+                self._drop()
+                break
+            except (TimeoutError, EOFError) as error:
+                killed += 1
+                if self._replace() == -SIGPROF or isinstance(error, TimeoutError):
+                    break
+        if hasattr(self.mine, "worker") and self.mine.worker.asked >= ANSWERS_PER_WORKER:
+            self._replace()
+        return reply | {"seconds": time.monotonic() - start, "killed": killed}
+
+    def _worker(self) -> Worker:
+        if not hasattr(self.mine, "worker"):
+            self.mine.worker = Worker(*self.limits)
+        return self.mine.worker
+
+    def _report_broken(self, failure: str) -> None:
+        with self.lock:
+            first, self.broken = not self.broken, True
+        if first:
+            logger.error("math-verify cannot be imported by %s, so that answers which need it are counted as error: %s. "
+                         "pip install math-verify", sys.executable, failure)  # fmt: skip
+
+    def _drop(self) -> int:
+        worker = self.mine.worker
+        del self.mine.worker
+        return worker.kill()
+
+    def _replace(self) -> int:
+        status = self._drop()
+        with suppress(OSError):  # no memory or process is left for one: the next answer tries again
+            self._worker()  # it starts while this thread waits for work
+        return status
+
+
+_pools: dict[tuple, Pool] = {}
+_lock = threading.Lock()
+os.register_at_fork(after_in_child=_pools.clear)  # threads do not survive a fork
+
+
+def pool_of(workers: int, time_limit: float, memory_mb: int) -> Pool:
+    """The pool of this process with these limits, started when first asked for."""
+    limits = (workers, time_limit, memory_mb)
+    with _lock:
+        if limits not in _pools:
+            if importlib.util.find_spec("gmpy2"):
+                logger.warning("gmpy2 is installed: sympy then computes past signals, and more answers time out")
+            _pools[limits] = Pool(*limits)
+        return _pools[limits]
