@@ -1,7 +1,7 @@
-"""Samples a checkpoint on test sets through verl's own validation, judges the answers, and prints the tables.
+"""Samples a checkpoint on test sets through verl's own validation, grades the answers, and prints the tables.
 
     python recipe/evaluate.py -o DIR --data aime24.parquet aime25.parquet -- actor_rollout_ref.model.path=MODEL ...
-    python recipe/evaluate.py -o DIR        judges again what DIR holds, and generates nothing
+    python recipe/evaluate.py -o DIR        grades again what DIR holds, and generates nothing
 
 What follows `--` are verl's keys, over those of evaluate.yaml; MODEL is a Hugging Face checkpoint, merged if it is one
 of verl's (`python -m verl.model_merger merge`). examples/evaluate.sh is this command with its paths.
@@ -11,14 +11,13 @@ made with) and `train.log`. It is there as a whole or not at all: a set that is 
 interrupted is generated anew. If model, data or sampling are not those of settings.json, it is an error.
 
 DIR/results.json and results.md have avg@n with its 95% interval, pass@k, maj@n, the mean length in tokens, the share
-of answers that were cut off, and the share of each verdict; scores.py defines each of them. The judge is
+of answers that were cut off, and the share of each verdict; scores.py defines each of them. The grader is
 reward/math_reward.py; where a prompt ends in `<think>`, an answer that never closes it is no answer.
 """
 
 import argparse
 import hashlib
 import json
-import re
 import shutil
 import sys
 import time
@@ -99,20 +98,16 @@ def command(data: Path, dump: Path, overrides: list[str]) -> list[str]:
     ]
 
 
-def answers_so_far(log: str) -> dict[str, int]:
-    """The last count of each reward worker in a run's log (see length_reward_manager.py), by Ray's process names.
-
-    >>> answers_so_far("(W pid=7) [length] 3 answers\\n(W pid=9) [length] 1 answers\\n(W pid=7) [length] 5 answers\\n")
-    {'pid=7': 5, 'pid=9': 1}
-    """
-    return {pid: int(count) for pid, count in re.findall(r"(pid=\d+)[^\n]*\[length\] (\d+) answers\n", log)}
+def answers_so_far(directory: Path) -> int:
+    """Answers scored up to now: each reward worker adds a byte for each to its file (length_reward_manager.py)."""
+    return sum(counter.stat().st_size for counter in directory.glob(".answered-*"))
 
 
 def follow(run: Run, name: str, total: int) -> None:
     """A bar of the answers until the run ends."""
     with waiting_bar(total, "answer", f"{name}: starting Ray, FSDP and vLLM") as bar:
         while run.alive():
-            done = sum(answers_so_far(run.log.read_text(errors="replace")).values())
+            done = answers_so_far(run.log.parent)
             if done:
                 bar.set_description(name, refresh=False)
             bar.update(done - bar.n)
@@ -139,6 +134,8 @@ def generate(name: str, data: Path, output: Path, settings: dict, overrides: lis
     if run.process.returncode:
         tail = "\n".join(run.log.read_text(errors="replace").splitlines()[-15:])
         raise EvaluationError(f"{tail}\n{name}: verl failed with exit code {run.process.returncode}; log: {run.log}")
+    for counter in unfinished.glob(".answered-*"):
+        counter.unlink()
     (unfinished / "0.jsonl").rename(unfinished / "generations.jsonl")
     (unfinished / "settings.json").write_text(json.dumps(settings, indent=2) + "\n")
     read_generations(unfinished)
@@ -173,7 +170,7 @@ def read_generations(directory: Path) -> list[dict]:
     return rows
 
 
-def judge(row: dict, reward) -> Sample:
+def grade(row: dict, reward) -> Sample:
     """The verdict on one line of the dump. A prompt that ends in `<think>` leaves its closing to the answer."""
     thinking = row["input"].rstrip().endswith("<think>")
     verdict = reward.compute_score_sync("", row["output"], row["gts"], thinking=thinking)
@@ -188,12 +185,12 @@ def judge(row: dict, reward) -> Sample:
 
 
 def score(directory: Path, reward) -> dict:
-    """Judge one finished directory."""
+    """Grade one finished directory."""
     settings = json.loads((directory / "settings.json").read_text())
     rows = read_generations(directory)
-    with ThreadPoolExecutor(2) as threads:  # as many as the judge has workers
-        verdicts = threads.map(lambda row: judge(row, reward), rows)
-        samples = list(tqdm(verdicts, total=len(rows), desc=f"{directory.name}: judging", unit="answer"))
+    with ThreadPoolExecutor(2) as threads:  # as many as the grader has workers
+        verdicts = threads.map(lambda row: grade(row, reward), rows)
+        samples = list(tqdm(verdicts, total=len(rows), desc=f"{directory.name}: grading", unit="answer"))
     return {
         "settings": settings,
         **statistics(samples),

@@ -10,6 +10,7 @@ import time
 from collections import Counter, deque
 from dataclasses import dataclass, fields
 from functools import lru_cache
+from weakref import WeakKeyDictionary
 
 from . import compare, extract
 from .normalize import canonical
@@ -197,9 +198,19 @@ def grade(solution_str, ground_truth, **kwargs) -> dict:
     return verdict_of(case, response, options)
 
 
+_turns: WeakKeyDictionary = WeakKeyDictionary()
+
+
+def _turn_of(loop) -> asyncio.Lock:
+    """Of hundreds of answers that arrive at once the loop takes one a turn."""
+    return _turns.setdefault(loop, asyncio.Lock())
+
+
 async def grade_async(solution_str, ground_truth, **kwargs) -> dict:
-    """Grade one answer; the event loop runs on while a worker is at it."""
-    case, response, options = _begin(solution_str, ground_truth, kwargs)
+    """Grade one answer; the event loop turns between any two, and while a worker is at one."""
+    async with _turn_of(asyncio.get_running_loop()):
+        await asyncio.sleep(0)
+        case, response, options = _begin(solution_str, ground_truth, kwargs)
     if case.reason is None:
         finish(case, await asyncio.wrap_future(_pool(options).submit(case.request)))
     return verdict_of(case, response, options)

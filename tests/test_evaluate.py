@@ -11,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from types import SimpleNamespace
 
 import datasets
 import numpy as np
@@ -26,9 +27,8 @@ from process import waiting_bar  # noqa: E402
 from scores import Sample  # noqa: E402
 
 
-@pytest.mark.parametrize("module", [scores, evaluate], ids=lambda m: m.__name__)
-def test_the_docstrings_examples(module):
-    result = doctest.testmod(module)
+def test_the_docstrings_examples():
+    result = doctest.testmod(scores)
     assert result.failed == 0 and result.attempted > 0
 
 
@@ -247,7 +247,7 @@ def test_what_could_not_be_read_does_not_vote(answer, vote):
         "response_tokens": 9,
         "cut_off": 0,
     }
-    assert evaluate.judge(row, reward).vote == vote
+    assert evaluate.grade(row, reward).vote == vote
 
 
 @pytest.mark.parametrize("how", ["lost", "fails"])
@@ -288,6 +288,20 @@ def test_waiting_for_hours_does_not_fill_a_log(capsys):
     assert capsys.readouterr().err.count("\r") == 2 and bar.n == 100  # at the start and at the end
 
 
+def test_progress_is_the_answers_of_all_reward_workers_whatever_the_log_says(tmp_path):
+    """The managers are verl's with our count, without their tokenizers; nothing is logged."""
+    from length_reward_manager import LengthRewardManager
+    from omegaconf import OmegaConf
+
+    config = OmegaConf.create({"trainer": {"validation_data_dir": str(tmp_path)}})
+    managers = [LengthRewardManager(config, SimpleNamespace(all_special_ids=[]), None) for _ in range(2)]
+    assert evaluate.answers_so_far(tmp_path) == 0
+    for manager, answers in zip(managers, (3, 2), strict=True):
+        for _ in range(answers):
+            manager.count()
+    assert evaluate.answers_so_far(tmp_path) == 3 + 2
+
+
 def test_a_data_file_that_is_not_there_is_a_sentence(verl, tmp_path):
     with pytest.raises(evaluate.EvaluationError, match="aime24.parquet is not there: recipe/prepare_data.py makes it"):
         evaluate.evaluate(tmp_path, [tmp_path / "aime24.parquet"], [])
@@ -296,10 +310,10 @@ def test_a_data_file_that_is_not_there_is_a_sentence(verl, tmp_path):
 def test_an_answer_that_never_closes_what_its_prompt_opened_is_none():
     reward = evaluate.load_reward()
     row = {"output": "so \\boxed{5}", "gts": "5", "uid": "p_0_0", "response_tokens": 3, "cut_off": 1}
-    assert evaluate.judge(row | {"input": "2+3=?<think>\n"}, reward) == Sample("p", False, None, "no_answer", 3, True)
-    assert evaluate.judge(row | {"input": "2+3=?\n"}, reward) == Sample("p", True, "5", "correct", 3, True)
+    assert evaluate.grade(row | {"input": "2+3=?<think>\n"}, reward) == Sample("p", False, None, "no_answer", 3, True)
+    assert evaluate.grade(row | {"input": "2+3=?\n"}, reward) == Sample("p", True, "5", "correct", 3, True)
     closed = row | {"input": "2+3=?<think>\n", "output": "5</think> \\boxed{5}"}
-    assert evaluate.judge(closed, reward).correct
+    assert evaluate.grade(closed, reward).correct
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -348,7 +362,7 @@ def test_the_script_evaluates_a_model_and_does_not_generate_twice(tmp_path):
     rows = [json.loads(line) for line in dump.read_text().splitlines()]
     result = json.loads((tmp_path / "out" / "results.json").read_text())["few"]
     assert len(rows) == 24 * 4 and (result["problems"], result["samples"]) == (24, 4)
-    # Judged again, the answers are worth what verl's own validation made of them.
+    # Graded again, the answers are worth what verl's own validation made of them.
     assert result["average"] == pytest.approx(np.mean([row["acc"] for row in rows]))
     # A token is one byte or special, the last one special where an answer ended by itself.
     assert {row["response_tokens"] for row in rows if row["cut_off"]} <= {48}

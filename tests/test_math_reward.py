@@ -421,7 +421,24 @@ def test_hostile_among_normal_in_an_event_loop_that_keeps_turning():
     start = time.monotonic()
     _all_right(work, asyncio.run(run()))
     assert time.monotonic() - start < 60
-    assert max(gaps) < 5  # the first step takes all 216 responses apart; no worker is waited for
+    assert max(gaps) < 5  # no worker is waited for
+
+
+def test_the_event_loop_turns_between_answers_that_arrive_at_once(monkeypatch):
+    """20 answers at once: another task gets its turn at least 19 times before the last of them is graded."""
+    turns, seen = 0, []
+    original = grade.grade_by_structure
+    monkeypatch.setattr(grade, "grade_by_structure", lambda *args: (seen.append(turns), original(*args))[1])
+
+    async def run():
+        nonlocal turns
+        scores = asyncio.gather(*(compute_score("t", r"\boxed{42}", "42") for _ in range(20)))
+        while not scores.done():
+            turns += 1
+            await asyncio.sleep(0)
+
+    asyncio.run(run())
+    assert len(set(seen)) == 20
 
 
 def test_hostile_among_normal_in_threads():
@@ -476,6 +493,18 @@ def test_where_no_worker_can_be_started_the_answer_is_an_error_and_the_next_one_
         grade.finish(case, reply)
         assert (case.reason, reply["killed"]) == ("error", 1)
     assert pool.submit(request).result(timeout=60)["equal"]
+
+
+@pytest.mark.parametrize("fault", ["raise ImportError('no antlr')", "raise SystemError('half installed')"])
+def test_missing_or_broken_math_verify_is_said_once_and_counted_as_error(fault, tmp_path, monkeypatch, caplog):
+    """A package that cannot be imported stands in front of the real one, for the workers alone."""
+    (tmp_path / "math_verify.py").write_text(fault)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    options = {"memory_mb": 900 + len(fault)}  # a pool that no other test has started
+    verdicts = [score(r"\sqrt{8}", r"\boxed{2\sqrt2}", **options) for _ in range(5)]
+    assert [(verdict["reason"], verdict["worker_killed"]) for verdict in verdicts] == [("error", 0.0)] * 5
+    assert score("42", r"\boxed{42}", **options)["reason"] == "correct"
+    assert caplog.text.count("math-verify cannot be imported") == 1 and fault.split("'")[1] in caplog.text
 
 
 def test_worker_that_uses_no_cpu_time_is_killed_too():
@@ -575,6 +604,12 @@ def test_imported_as_a_module(tmp_path):
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True)
     assert done.stdout.strip() == "correct", done.stderr
+
+
+def test_the_entry_point_of_main_eval_returns_a_float():
+    compute_score_float = load_extern_object(str(REWARD), "compute_score_float")
+    scores = [compute_score_float("t", response, "42") for response in (r"\boxed{42}", r"\boxed{41}")]
+    assert scores == [1.0, 0.0] and {type(score) for score in scores} == {float}
 
 
 @pytest.fixture(scope="module")
