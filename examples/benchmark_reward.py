@@ -63,14 +63,16 @@ def symbolic(rng: random.Random) -> tuple[str, str, str]:
     """A gold, a right answer, a wrong one; with other numbers nearly every time."""
     a, b, c, n = rng.randint(2, 99), rng.randint(2, 99), rng.randint(2, 99), rng.choice([2, 3, 5, 6, 7, 10, 11, 13])
     return rng.choice([
-        (rf"\frac{{{a}\sqrt{{{n}}}}}{{{b}}}", rf"\frac{{{a * n}}}{{{b}\sqrt{{{n}}}}}", rf"\frac{{{a}\sqrt{{{n}}}}}{{{b + 1}}}"),
+        (rf"\frac{{{a}\sqrt{{{n}}}}}{{{b}}}", rf"\frac{{{a * n}}}{{{b}\sqrt{{{n}}}}}",
+         rf"\frac{{{a}\sqrt{{{n}}}}}{{{b + 1}}}"),
         (rf"{a}\sqrt{{{n}}}+{c}", rf"{c}+\sqrt{{{a * a * n}}}", rf"{c}+\sqrt{{{a * a * n + 1}}}"),
         (rf"\frac{{{a}\pi}}{{{b}}}", rf"\frac{{{2 * a}\pi}}{{{2 * b}}}", rf"\frac{{{a}\pi}}{{{b + 1}}}"),
         (f"x^2+{a + b}x+{a * b}", f"(x+{a})(x+{b})", f"(x+{a})(x-{b})"),
         (rf"\frac{{{a}n(n+{b})}}{{{c}}}", rf"\frac{{{a}n^2+{a * b}n}}{{{c}}}", rf"\frac{{{a}n(n-{b})}}{{{c}}}"),
         (rf"({a},\frac{{{b}\pi}}{{{c}}})", rf"\left({a}, {b}\pi/{c}\right)", rf"({a},\frac{{\pi}}{{{c}}})"),
         (rf"[{-a},{b}\sqrt{{{n}}})", rf"[{-a}, {b} \cdot {n}^{{1/2}})", rf"[{-a},{b}\sqrt{{{n}}}]"),
-        (rf"\{{{a}\pm\sqrt{{{n}}},-{b}\}}", rf"\{{-{b}, {a}+\sqrt{{{n}}}, {a}-\sqrt{{{n}}}\}}", rf"\{{{b}, {a}\pm\sqrt{{{n}}}\}}"),
+        (rf"\{{{a}\pm\sqrt{{{n}}},-{b}\}}", rf"\{{-{b}, {a}+\sqrt{{{n}}}, {a}-\sqrt{{{n}}}\}}",
+         rf"\{{{b}, {a}\pm\sqrt{{{n}}}\}}"),
         (rf"\begin{{pmatrix}}{a}\\{b}\end{{pmatrix}}", rf"\begin{{bmatrix}}{a} \\ {b}\end{{bmatrix}}", f"({b},{a})"),
         (rf"\frac{{x+{a}}}{{{b}}}", rf"\frac{{x}}{{{b}}}+\frac{{{a}}}{{{b}}}", rf"\frac{{x-{a}}}{{{b}}}"),
         (rf"{a * a + n}+{2 * a}\sqrt{{{n}}}", rf"({a}+\sqrt{{{n}}})^2", rf"({a}-\sqrt{{{n}}})^2"),
@@ -155,7 +157,7 @@ async def run(score, work: list[Item], at_once: int, progress: tqdm) -> tuple[li
 
 
 def measure(score, works: list[list[Item]], at_once: int, label: str) -> dict[str, float]:
-    """Medians over `works` of throughput (per wall second, per core), latency and gap in ms; totals of lost and false."""
+    """Medians over `works` of throughput (per wall second, per core), latency and gap in ms; sums of lost and false."""
     rows = []
     with tqdm(total=sum(map(len, works)), desc=label, leave=False) as progress:
         for work in works:

@@ -13,12 +13,11 @@ from uuid import uuid4
 
 from verl.experimental.reward_loop.reward_manager import NaiveRewardManager
 
-
 COUNTER = ".answered"
 
 
 class LengthRewardManager(NaiveRewardManager):
-    """Adds `response_tokens` and `cut_off` (0 or 1), and a byte for each answer to a file of its own beside the dump."""
+    """Adds `response_tokens` and `cut_off` (0 or 1), and a byte per answer to a file of its own beside the dump."""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -36,7 +35,7 @@ class LengthRewardManager(NaiveRewardManager):
         return result
 
     def count(self) -> None:
-        """One byte more: evaluate.py adds up the sizes. Ray's log would fold equal lines of several workers into one."""
+        """One byte more: evaluate.py adds up the sizes. Ray's log would fold equal lines of several workers."""
         if self.counter.parent.is_dir():  # on another node without this file system the bar stands still
             with open(self.counter, "ab") as counter:
                 counter.write(b".")

@@ -96,7 +96,7 @@ class Pool:
         self.threads = ThreadPoolExecutor(workers, thread_name_prefix="math-reward")
 
     def submit(self, request: dict) -> Future:
-        """The worker's reply to `request`, {"late": True} or {"error": why}; with the "seconds" it took and the workers "killed"."""
+        """The worker's reply to `request`, {"late": True} or {"error": why}; with the "seconds" and the workers "killed"."""
         return self.threads.submit(self._ask, json.dumps(request).encode())
 
     def _ask(self, line: bytes) -> dict:
@@ -137,7 +137,7 @@ class Pool:
         with self.lock:
             first, self.broken = not self.broken, True
         if first:
-            logger.error("math-verify cannot be imported by %s, so that answers which need it are counted as error: %s. "
+            logger.error("math-verify cannot be imported by %s: answers that need it are counted as error. %s. "
                          "pip install math-verify", sys.executable, failure)  # fmt: skip
 
     def _drop(self) -> int:

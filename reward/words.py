@@ -19,7 +19,8 @@ _UNIT_OF = {name: unit for unit, names in _UNITS.items() for name in names.split
 _UNIT_OF |= {name + "s": unit for name, unit in list(_UNIT_OF.items()) if len(name) > 2}
 _COUNTED = ("square|sq|cubic|per|units?|people|persons?|students?|ways|pairs?|apples?|points?|inhabitants|yuan|"
             "rupees|euros?|marbles?|balls?|coins?|books?|integers?|solutions?|numbers?|triangles?|sides?|"
-            "times|radians?|rad|percent|percentage|pct|men|women|girls|boys|children|games?|edges|vertices")  # fmt: skip
+            "times|radians?|rad|percent|percentage|pct|men|women|girls|boys|children|games?|edges|"
+            "vertices")  # fmt: skip
 # Written without \text, only words that can be nothing else: "5m" is a product, "5 cm" a length.
 BARE_UNIT = re.compile(
     r"(?<=[0-9})\s])\s*(?:(?:" + "|".join(sorted((u for u in _UNIT_OF if len(u) > 1), key=len, reverse=True)) + "|"

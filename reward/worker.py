@@ -1,6 +1,6 @@
 """A process that may be killed: compares answers that need algebra, one JSON object per line. Started by pool.py.
 
-    -> {"golds": [...], "answer": "..."}    <- {"equal": bool, "unparsed": bool}, {"too_large": true} or {"error": "..."}
+    -> {"golds": [...], "answer": "..."}    <- {"equal": bool, "unparsed": bool}, {"too_large": true}, {"error": why}
     -> {"gold": "..."}                      <- {"unparsed": bool}
 
 Its first line is {"ready": true}, or {"broken": why} if math-verify cannot be imported. The limits here are the

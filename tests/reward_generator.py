@@ -13,9 +13,23 @@ from functools import lru_cache
 
 import mpmath
 from reward_terms import (
-    STYLES, Style, Term, equal, latex, num, op, part, places, replace, rewritings, slips, sym, symbols, value, whole_slips,
+    STYLES,
+    Style,
+    Term,
+    equal,
+    latex,
+    num,
+    op,
+    part,
+    places,
+    replace,
+    rewritings,
+    slips,
+    sym,
+    symbols,
+    value,
+    whole_slips,
 )  # fmt: skip
-
 
 WRONG_PER_GOLD, FORMS_PER_GOLD = 30, 32
 INFINITY = "\\infty"
@@ -233,18 +247,22 @@ def hedges(gold: str, other: str) -> list[tuple[str, str]]:
     """The gold with something beside it that makes it another answer, or more than one."""
     return [
         ("hedge", f"{gold} \\text{{ or }} {other}"), ("hedge", f"{other} \\text{{ or }} {gold}"),
-        ("hedge", f"{gold}, {other}"), ("hedge", f"\\{{{other}, {gold}\\}}"), ("hedge", f"{gold} \\text{{ and }} {other}"),
+        ("hedge", f"{gold}, {other}"), ("hedge", f"\\{{{other}, {gold}\\}}"), ("hedge",
+        f"{gold} \\text{{ and }} {other}"),
         ("hedge", f"\\text{{either }} {gold} \\text{{ or }} {other}"),
         ("hedge", f"\\text{{between }} {other} \\text{{ and }} {gold}"), ("hedge", f"{other} \\lor {gold}"),
         ("hedge", f"{gold} \\text{{ (or }} {other})"), ("hedge", f"{gold};\\ {other}"),
-        ("word", f"\\text{{not }} {gold}"), ("word", f"\\text{{at least }} {gold}"), ("word", f"\\text{{half of }} {gold}"),
-        ("word", f"{gold}\\text{{ squared}}"), ("word", f"{gold}\\text{{ dozen}}"), ("word", f"\\text{{twice }} {gold}"),
+        ("word", f"\\text{{not }} {gold}"), ("word", f"\\text{{at least }} {gold}"), ("word",
+        f"\\text{{half of }} {gold}"),
+        ("word", f"{gold}\\text{{ squared}}"), ("word", f"{gold}\\text{{ dozen}}"), ("word",
+        f"\\text{{twice }} {gold}"),
         ("word", f"{gold}\\text{{ or more}}"), ("word", f"\\text{{more than }} {gold}"),
         ("word", f"\\text{{the square root of }} {gold}"), ("word", f"\\text{{one less than }} {gold}"),
         ("word", f"{gold}\\text{{ factorial}}"), ("word", f"\\text{{any number but }} {gold}"),
         ("word", f"\\text{{minus }} {gold}"), ("word", f"{gold}\\text{{ cubed}}"), ("word", f"{gold}\\text{{ or 7}}"),
         ("word", f"\\text{{the reciprocal of }} {gold}"), ("word", f"{gold}\\text{{ plus one}}"),
-        ("word", f"{gold}\\text{{ times two}}"), ("word", f"\\text{{double }} {gold}"), ("word", f"{gold}\\text{{ million}}"),
+        ("word", f"{gold}\\text{{ times two}}"), ("word", f"\\text{{double }} {gold}"), ("word",
+        f"{gold}\\text{{ million}}"),
         ("bracket", f"({gold}, {other})"), ("bracket", f"[{gold}, {other}]"), ("bracket", f"{gold} < x < {other}"),
         ("relation", f"x > {gold}"), ("relation", f"x \\ne {gold}"), ("relation", f"{gold} = {other}"),
         ("relation", f"{other} = {gold}"), ("everything", ", ".join([gold, other, "0", "1", "2", "3"])),
@@ -326,7 +344,8 @@ def _wrong_words(gold: Gold) -> list[tuple[str, str]]:
     for w, _ in _WORDS:
         out += [("word", w), ("word", f"\\text{{{w.capitalize()}}}"), ("word", f"\\text{{{w} or {plain}}}")]
     out += [("word", f"\\text{{not {plain}}}"), ("word", f"\\text{{un}}{gold.form}"), ("word", "42"), ("word", "x"),
-            ("word", f"{gold.form}\\text{{ or not}}"), ("word", f"\\text{{either }}{gold.form}\\text{{ or not}}")]  # fmt: skip
+            ("word", f"{gold.form}\\text{{ or not}}"), ("word",
+            f"\\text{{either }}{gold.form}\\text{{ or not}}")]  # fmt: skip
     return [(change, text) for change, text in out if _letters_only(text) != _letters_only(gold.form)]
 
 
@@ -335,9 +354,11 @@ def _wrong_choices(gold: Gold) -> list[tuple[str, str]]:
     for other in "ABCDEF":
         if other != letter:
             out += [("choice", text) for text in (
-                other, f"({other})", f"\\text{{{other}}}", f"\\textbf{{({other})}}\\ 42", f"\\text{{{letter} or {other}}}",
+                other, f"({other})", f"\\text{{{other}}}", f"\\textbf{{({other})}}\\ 42",
+                f"\\text{{{letter} or {other}}}",
                 f"{other}, {letter}", f"({letter}) or ({other})", f"({letter})({other})", f"{letter}/{other}",
-                f"\\text{{({other}) }} {letter}" if other != "F" else "F", f"{letter}{other}", f"{letter} \\text{{ and }} {other}",
+                f"\\text{{({other}) }} {letter}" if other != "F" else "F", f"{letter}{other}",
+                f"{letter} \\text{{ and }} {other}",
             )]  # fmt: skip
     every = "ABCDE"
     return out + [("everything", text) for text in (
