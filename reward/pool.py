@@ -96,7 +96,7 @@ class Pool:
         self.threads = ThreadPoolExecutor(workers, thread_name_prefix="math-reward")
 
     def submit(self, request: dict) -> Future:
-        """The worker's reply to `request`, {"late": True} or {"error": why}; with the "seconds" and the workers "killed"."""
+        """The reply to `request`, {"late": True} or {"error": why}, with its "seconds" and the workers "killed"."""
         return self.threads.submit(self._ask, json.dumps(request).encode())
 
     def _ask(self, line: bytes) -> dict:

@@ -259,7 +259,7 @@ def hedges(gold: str, other: str) -> list[tuple[str, str]]:
         ("word", f"{gold}\\text{{ or more}}"), ("word", f"\\text{{more than }} {gold}"),
         ("word", f"\\text{{the square root of }} {gold}"), ("word", f"\\text{{one less than }} {gold}"),
         ("word", f"{gold}\\text{{ factorial}}"), ("word", f"\\text{{any number but }} {gold}"),
-        ("word", f"\\text{{minus }} {gold}"), ("word", f"{gold}\\text{{ cubed}}"), ("word", f"{gold}\\text{{ or 7}}"),
+        ("word", f"\\text{{minus }} {gold}"), ("word", f"{gold}\\text{{ cubed}}"), ("word", f"{gold}\\text{{ or 1007}}"),
         ("word", f"\\text{{the reciprocal of }} {gold}"), ("word", f"{gold}\\text{{ plus one}}"),
         ("word", f"{gold}\\text{{ times two}}"), ("word", f"\\text{{double }} {gold}"), ("word",
         f"{gold}\\text{{ million}}"),
@@ -369,10 +369,10 @@ def _wrong_choices(gold: Gold) -> list[tuple[str, str]]:
 
 
 @lru_cache(maxsize=1)
-def wrong_pairs(seed: int = 1) -> tuple[Pair, ...]:
+def wrong_pairs(seed: int = 0) -> tuple[Pair, ...]:
     """Wrong answers to every gold, each proved wrong."""
-    rng, pairs = random.Random(seed), {}
-    for gold in corpus():
+    rng, pairs = random.Random(seed + 1), {}
+    for gold in corpus(seed):
         if gold.kind in ("tuple", "set", "list", "interval"):
             made = _wrong_collections(gold, rng)
         elif gold.terms:
@@ -493,10 +493,10 @@ def _arrangements(gold: Gold, rng: random.Random) -> list[tuple[str, str]]:
 
 
 @lru_cache(maxsize=1)
-def equal_pairs(seed: int = 2) -> tuple[Pair, ...]:
+def equal_pairs(seed: int = 0) -> tuple[Pair, ...]:
     """Equal forms of every gold, each proved equal, or set otherwise."""
-    rng, pairs = random.Random(seed), {}
-    for gold in corpus():
+    rng, pairs = random.Random(seed + 2), {}
+    for gold in corpus(seed):
         for change, answer in list(dict.fromkeys(_forms(gold, rng)))[:FORMS_PER_GOLD]:
             pairs.setdefault((text_of(gold), answer), Pair(text_of(gold), answer, gold.kind, change))
     return tuple(pairs.values())

@@ -1,8 +1,9 @@
-r"""The grader against generated answers: no wrong one accepted, and no equal form lost that math-verify takes.
+r"""The grader against generated answers: no wrong one accepted, every equal form accepted.
 
 What these tests do NOT show: that there is no other hole. reward_generator.py says how each pair is proved.
 """
 
+import hashlib
 import subprocess
 import sys
 from collections import Counter
@@ -10,15 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from reward_generator import corpus, equal_pairs, math_verify_accepts, wrong_pairs
+from reward_generator import corpus, equal_pairs, wrong_pairs
 from verl.utils.import_utils import load_extern_object
 
 ROOT = Path(__file__).resolve().parent.parent
 compute_score_sync = load_extern_object(str(ROOT / "reward" / "math_reward.py"), "compute_score_sync")
-
-# Equal forms that math-verify accepts and we do not, by gold and answer: why.
-LOST = {}
-
 
 def graded(pairs):
     with ThreadPoolExecutor(2) as threads:  # as many as there are workers
@@ -31,7 +28,7 @@ def test_corpus_and_pairs_are_as_many_as_the_issue_asks_for():
     assert len({gold.kind for gold in corpus()}) >= 12
 
 
-@pytest.mark.timeout(900, method="thread")  # math-verify takes SIGALRM
+@pytest.mark.timeout(900)
 def test_no_wrong_answer_is_accepted(capfd):
     reasons = graded(wrong_pairs())
     with capfd.disabled():
@@ -40,24 +37,17 @@ def test_no_wrong_answer_is_accepted(capfd):
     assert not {"error", "timed_out"} & set(reasons)
 
 
-@pytest.mark.timeout(900, method="thread")  # math-verify takes SIGALRM
-def test_no_equal_form_is_lost_that_math_verify_accepts(capfd):
-    """math-verify is asked only about the forms that we do not accept: about all of them it takes minutes."""
+@pytest.mark.timeout(900)
+def test_every_equal_form_is_accepted(capfd):
+    """So none is lost that math-verify accepts: its share is in the README, for to measure it takes half an hour."""
     reasons = graded(equal_pairs())
-    lost = [pair for pair, reason in zip(equal_pairs(), reasons, strict=True) if reason != "correct"]
     with capfd.disabled():
-        print(f"\n{len(reasons)} equal forms: {dict(Counter(reasons))}, not accepted by kind and change: "
-              f"{dict(Counter((pair.kind, pair.change) for pair in lost))}")  # fmt: skip
-    assert len(lost) < 0.02 * len(reasons)
-    assert [p for p in lost if (p.gold, p.answer) not in LOST and math_verify_accepts(p.gold, p.answer)] == []
-    assert "error" not in reasons
+        print(f"\n{len(reasons)} equal forms: {dict(Counter(reasons))}")
+    assert [pair for pair, reason in zip(equal_pairs(), reasons, strict=True) if reason != "correct"] == []
 
 
 def test_the_generator_is_seeded():
-    code = "import reward_generator as g, hashlib; print(hashlib.sha256(repr(g.wrong_pairs()).encode()).hexdigest())"
-    run = [sys.executable, "-c", code]
-    first, second = (
-        subprocess.run(run, cwd=ROOT / "tests", capture_output=True, text=True, env={"PYTHONHASHSEED": seed}).stdout
-        for seed in ("1", "2")
-    )
-    assert first and first == second
+    """Another process, which hashes strings otherwise, makes the same."""
+    code = "import reward_generator as g, hashlib; print(hashlib.sha256(repr(g.equal_pairs()).encode()).hexdigest())"
+    other = subprocess.run([sys.executable, "-c", code], cwd=ROOT / "tests", capture_output=True, text=True)
+    assert other.stdout.strip() == hashlib.sha256(repr(equal_pairs()).encode()).hexdigest()
