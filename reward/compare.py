@@ -23,6 +23,7 @@ import re
 from collections.abc import Callable, Iterable
 
 from . import words
+from .expression import names, read_scalar
 from .normalize import canonical, normalize, unset
 from .rational import equal_numbers, number, plain_integer
 from .relations import as_set, is_interval_like, is_relation, letter_of
@@ -90,8 +91,8 @@ def _equal(gold_text: str, answer_text: str, decide: Decide) -> bool | None:
     if (named := _equal_assignments(gold, answer, decide)) is not None:
         return named
     if _are_relations(gold, answer):
-        names = {letter_of(gold), letter_of(answer)} - {None}
-        return _equal(as_set(gold), as_set(answer), decide) if len(names) < 2 else False
+        about = {letter_of(gold), letter_of(answer)} - {None}
+        return _equal(as_set(gold), as_set(answer), decide) if len(about) < 2 else False
     if "\\cup" in gold and "\\cup" in answer:
         unions = tuple(split(text, r"\\cup(?![a-zA-Z])") for text in (gold, answer))
         return True if _matched(*unions, decide) is True else decide(gold, answer)
@@ -112,17 +113,12 @@ def _without_modulus(gold: str, answer: str) -> tuple[str, str]:
     return re.sub(pattern, "", gold), re.sub(pattern, "", answer)
 
 
-# --------------------------------------------------------------------------------------------------------------------
-# Named values
-# --------------------------------------------------------------------------------------------------------------------
-
-
 def _assignments(text: str) -> dict[str, str]:
     """x=2, y=3 and (x,y)=(2,3) as {"x": "2", "y": "3"}; empty for anything else."""
     whole = sides(text)
     if len(whole) == 2 and _shape(whole[0]).kind == _shape(whole[1]).kind == "()":
-        names, values = (_shape(side).parts for side in whole)
-        pairs = list(zip(names, values, strict=True)) if len(names) == len(values) else []
+        left, right = (_shape(side).parts for side in whole)
+        pairs = list(zip(left, right, strict=True)) if len(left) == len(right) else []
     else:
         pairs = [sides(part) for part in split(text, "[,;]")]
     if len(pairs) < 2 or any(len(pair) != 2 or not is_variable(pair[0]) for pair in pairs):
@@ -148,10 +144,6 @@ def _equal_assignments(gold: str, answer: str, decide: Decide) -> bool | None:
             return _all(_equal(g, a, decide) for g, a in pairs)
     return None
 
-
-# --------------------------------------------------------------------------------------------------------------------
-# Lists, tuples, intervals
-# --------------------------------------------------------------------------------------------------------------------
 
 _COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
 _GROUPS = re.compile(r"[0-9,]+,[0-9]+")
@@ -274,11 +266,6 @@ def _matched(gold: tuple[str, ...], answer: tuple[str, ...], decide: Decide) -> 
     return None if unknown else True
 
 
-# --------------------------------------------------------------------------------------------------------------------
-# Equations and scalars
-# --------------------------------------------------------------------------------------------------------------------
-
-
 def _equal_sides(gold: str, answer: str, decide: Decide) -> bool | None:
     """Scalars and equations: which side of each is the value, and whether the chain is true in itself (rule 9)."""
     gold_sides, answer_sides = sides(gold), sides(answer)
@@ -291,11 +278,11 @@ def _equal_sides(gold: str, answer: str, decide: Decide) -> bool | None:
 
 
 def _equal_equations(gold: tuple[str, ...], answer: tuple[str, ...], decide: Decide) -> bool | None:
-    names = gold[0], answer[0]
-    if all(map(is_name, names)):
-        if names[0] and names[0] == names[1]:
+    first = gold[0], answer[0]
+    if all(map(is_name, first)):
+        if first[0] and first[0] == first[1]:
             return _equal_sides(gold[-1], "=".join(answer[1:]), decide)
-        if all(map(is_variable, names)) and any(number(side) is not None for side in answer):
+        if all(map(is_variable, first)) and any(number(side) is not None for side in answer):
             return False  # x = 5, y = 5
     return decide("=".join(gold), "=".join(answer))
 
@@ -311,8 +298,14 @@ def _equal_chain(gold: str, chain: tuple[str, ...], decide: Decide) -> bool | No
     verdict = _equal_scalars(gold, values[-1], decide)
     if not verdict:
         return verdict
-    computed = [side for side in values[:-1] if not is_name(side) and letters(side) <= {"e"}]
-    return _all(_equal_scalars(side, values[-1], decide) for side in computed)
+    return _all(_equal_scalars(side, values[-1], decide) for side in values[:-1] if _is_constant(side))
+
+
+def _is_constant(side: str) -> bool:
+    """Whether a side has a value of its own; e alone may be the name of anything."""
+    if tree := read_scalar(side):
+        return not names(tree) and side not in ("e", "i")
+    return not is_name(side) and letters(side) <= {"e"}
 
 
 _BASED = re.compile(r"\(?([0-9A-Za-z]+)\)?_\{?([0-9]{1,2}|\\text\{[a-z]+\})\}?")
@@ -323,7 +316,7 @@ def _equal_scalars(gold_text: str, answer_text: str, decide: Decide) -> bool | N
     if gold == answer and gold:
         return True
     if words.has_text(gold) or words.has_text(answer):
-        return words.spoken(gold) == words.spoken(answer)
+        return words.same_words(gold, answer)
     if any(_BASED.fullmatch(text) and text[0].isdigit() for text in (gold, answer)):
         return _digits_and_base(gold) == _digits_and_base(answer)
     left, right = _without_degrees(gold, answer), _without_degrees(answer, gold)

@@ -289,6 +289,13 @@ def has(tree: Tree, *heads: str) -> bool:
     )  # fmt: skip
 
 
+def has_open_bounds(tree: Tree) -> bool:
+    """Whether a sum or product runs to a letter."""
+    if tree[0] in ("sum", "prod") and names(tree[2]) | names(tree[3]):
+        return True
+    return any(has_open_bounds(part) for part in tree[1:] if isinstance(part, tuple))
+
+
 def substitute(tree: Tree, at: dict[str, Tree]) -> Tree:
     """The tree with trees for its letters."""
     if tree[0] == "sym":

@@ -11,7 +11,7 @@ from math import comb, factorial, isqrt, log2
 
 from mpmath import mp
 
-from .expression import Tree, has, names, substitute
+from .expression import Tree, has, has_open_bounds, names, substitute
 
 MAX_BITS = 200_000  # of a rational number: 60 000 digits
 MAX_REAL_BITS = 20_000  # of any other, whose P bits cost more
@@ -277,7 +277,7 @@ def identical(gold: Tree, answer: Tree) -> bool | None:
     letters = sorted(names(gold) | names(answer))
     if not letters:
         return _agree(gold, answer, {}, complex_too=True)
-    whole = has(gold, "sum", "prod") or has(answer, "sum", "prod")
+    whole = has_open_bounds(gold) or has_open_bounds(answer)
     complex_too = has(gold, "i") or has(answer, "i")
     agreed = 0
     for trial in range(_TRIALS):

@@ -132,13 +132,16 @@ def has_text(text: str) -> bool:
     return "\\text{" in re.sub(r"_\s?\{?\s?\\text\{[^{}]*\}", "", text)
 
 
-def spoken(text: str) -> str:
-    """Letters and digits alone, as they are compared where words carry the answer."""
-    return re.sub(r"[^a-z0-9]", "", re.sub(r"\\text(?![a-zA-Z])", "", text).lower())
+def _said(text: str) -> str:
+    """Words without case and punctuation; single letters keep their case, mathematics its signs and brackets."""
+    text = re.sub(r"[A-Za-z]{2,}", lambda m: m.group().lower(), re.sub(r"\\text\{([^{}]*)\}", r" \1 ", text))
+    return re.sub(r"[\s.!?'~]|\\[,;:! ]", "", text)
 
 
 def same_words(gold: str, answer: str) -> bool:
-    """Three letters may be a product, whose case counts; a capital first letter does not."""
+    """Equality of words, or of words with mathematics in them. Three letters may be a product, whose case counts."""
     if all(re.fullmatch("[A-Za-z]{3}", text) and text.lower() not in ("yes", "odd") for text in (gold, answer)):
         return gold == answer or (gold[1:] == answer[1:] and gold.lower() == answer.lower())
-    return spoken(gold) == spoken(answer)
+    if is_words(gold) and is_words(answer):
+        return re.sub("[^a-z]", "", gold.lower()) == re.sub("[^a-z]", "", answer.lower())
+    return _said(gold) == _said(answer)

@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import pickle
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -152,8 +153,10 @@ def _says_yes(scorer, gold, text):
 
 def test_fewer_mistakes_than_every_scorer_of_verl(capfd):
     """On our own cases, so a lower bound of the effort and no proof: the table is printed with -s."""
-    # One string per gold is all the others know; the three astronomic numbers would take them minutes.
-    cases = [c for c in CASES if not c[0].startswith('["') and "astronomic" not in c[3] and "{10^{10}}" not in c[1]]
+    # One string per gold is all the others know; astronomic numbers, large powers of letters, and sums and products to
+    # a letter would take them minutes.
+    slow = re.compile(r"\{10\^\{10\}\}|\^\{6[01]\}|\\(?:sum|prod)_\{[a-z]=[01]\}\^\{n")
+    cases = [c for c in CASES if not c[0].startswith('["') and not slow.search(c[0] + c[1])]
     table = {"ours": [(score(gold, text)["acc"] == 1, right) for gold, text, right, _ in cases]}
     for name, scorer in _other_scorers().items():
         table[name] = [(_says_yes(scorer, gold, text), right) for gold, text, right, _ in cases]

@@ -17,6 +17,7 @@ from verl.utils.import_utils import load_extern_object
 ROOT = Path(__file__).resolve().parent.parent
 compute_score_sync = load_extern_object(str(ROOT / "reward" / "math_reward.py"), "compute_score_sync")
 
+
 def graded(pairs):
     with ThreadPoolExecutor(2) as threads:  # as many as there are workers
         grade = lambda pair: compute_score_sync("", f"\\boxed{{{pair.answer}}}", pair.gold)  # noqa: E731
