@@ -17,7 +17,7 @@ from sympy.core.relational import Relational
 from sympy.matrices.matrixbase import MatrixBase
 
 from .expression import FUNCTIONS, Tree
-from .identity import MAX_BITS, MAX_TERMS, TooLargeError, identical, same_equation
+from .identity import MAX_BITS, MAX_TERMS, TooLargeError, same_equation
 from .scalars import same_value
 
 _LATEX = [
@@ -164,7 +164,7 @@ def by_math_verify(gold: str, answer: str, gold_value, answer_value) -> bool:
     if isinstance(gold_value, Relational) != isinstance(answer_value, Relational):
         if not isinstance(answer_value, sympy.Eq):
             return False
-    return verify(gold_value, answer_value, timeout_seconds=None) and _same_bounds(gold_value, answer_value)
+    return verify(gold_value, answer_value, timeout_seconds=None)
 
 
 def _equal_equations(gold: sympy.Eq, answer: sympy.Eq) -> bool:
@@ -174,28 +174,3 @@ def _equal_equations(gold: sympy.Eq, answer: sympy.Eq) -> bool:
             return same
         return bool(sympy.solve(gold, gold.free_symbols)) and verify(gold, answer, timeout_seconds=None)
     return verify(gold, answer, timeout_seconds=None)
-
-
-def _bounds(value) -> list[Tree] | None:
-    """Ends of the intervals and elements of the finite sets that make up a set."""
-    if isinstance(value, sympy.Union):
-        parts = [_bounds(part) for part in value.args]
-        return None if None in parts else [bound for part in parts for bound in part]
-    if isinstance(value, sympy.Interval):
-        ends = [tree_of(end) for end in value.args[:2] if not end.is_infinite]
-        return None if None in ends else ends
-    if isinstance(value, sympy.FiniteSet):
-        elements = [tree_of(element) for element in value.args]
-        return None if None in elements else elements
-    return None
-
-
-def _same_bounds(gold, answer) -> bool:
-    """Whether each bound of one set is one of the other's, to every digit; True for what is no such set."""
-    both = _bounds(gold), _bounds(answer)
-    if None in both:
-        return True
-    return all(
-        any(identical(bound, other) is not False for other in others)
-        for bounds, others in (both, both[::-1]) for bound in bounds
-    )  # fmt: skip
