@@ -520,7 +520,7 @@ def math_verify_accepts(gold: str, answer: str) -> bool:
 
 
 def main() -> None:
-    """Print the share accepted by kind of gold: ours of all, math-verify's of a sample, for it takes 0.4 s an answer."""
+    """Print the share accepted by kind of gold: ours of all, math-verify's of a sample, as it takes 0.4 s for one."""
     import logging
 
     from test_reward_generator import graded
