@@ -356,7 +356,7 @@ def test_the_entropy_curve_is_there_where_verls_trainer_logs_none(model):
     micro = run(model, world=2, policy_loss=bypass | dict(search_scope="micro_batch"), agg="seq-mean-token-mean")
     for update in micro:
         assert update["actor/entropy"] == update["actor/entropy_loss"] and update["entropy_walks"] == 0
-    trainers = run(model, flags=dict(calculate_entropy=True))  # r anchored at old_log_probs
+    trainers = run(model, flags=dict(calculate_entropy=True))  # pi_old is the denominator of r
     assert not any("actor/entropy" in update for update in trainers)
     assert [update["actor/bapo/bypass_mode"] for update in history + trainers] == [1] * UPDATES + [0] * UPDATES
 
