@@ -93,9 +93,8 @@ class BapoEngineMixin:
             return super().forward_backward_batch(data, loss_function, forward_only=False)
 
     def _add_up(self, sums: list[Tensor], policy_loss: BapoPolicyLossConfig) -> Tensor:
-        """Over micro-batches and ranks; of the ranks that share a sequence, one counts."""
-        total = sum(sums, no_sums(policy_loss, get_device_id()))
-        return add_ranks(total * float(self.is_mp_src_rank_with_outputs()))
+        """Over micro-batches and all ranks. Ranks that share a sequence add equal sums, and shares stay the same."""
+        return add_ranks(sum(sums, no_sums(policy_loss, get_device_id())))
 
     def _buffers(self) -> list[Tensor]:
         modules = self.module if isinstance(self.module, list) else [self.module]
