@@ -73,7 +73,7 @@ def symbolic(rng: random.Random) -> tuple[str, str, str]:
         (rf"[{-a},{b}\sqrt{{{n}}})", rf"[{-a}, {b} \cdot {n}^{{1/2}})", rf"[{-a},{b}\sqrt{{{n}}}]"),
         (rf"\{{{a}\pm\sqrt{{{n}}},-{b}\}}", rf"\{{-{b}, {a}+\sqrt{{{n}}}, {a}-\sqrt{{{n}}}\}}",
          rf"\{{{b}, {a}\pm\sqrt{{{n}}}\}}"),
-        (rf"\begin{{pmatrix}}{a}\\{b}\end{{pmatrix}}", rf"\begin{{bmatrix}}{a} \\ {b}\end{{bmatrix}}", f"({b},{a})"),
+        (rf"\begin{{pmatrix}}{a}\\{b}\end{{pmatrix}}", rf"\begin{{bmatrix}}{a} \\ {b}\end{{bmatrix}}", f"({b},{a + 100})"),
         (rf"\frac{{x+{a}}}{{{b}}}", rf"\frac{{x}}{{{b}}}+\frac{{{a}}}{{{b}}}", rf"\frac{{x-{a}}}{{{b}}}"),
         (rf"{a * a + n}+{2 * a}\sqrt{{{n}}}", rf"({a}+\sqrt{{{n}}})^2", rf"({a}-\sqrt{{{n}}})^2"),
         (rf"{a}e^{{{b}}}+1", rf"1+{a}e^{{{b}}}", rf"{a}e^{{{b}}}-1"),
