@@ -1,0 +1,104 @@
+"""Makes the laboratory's runs that are missing: one command, one process a core, stopped and started at will.
+
+    python recipe/miniature/run.py -o DIR                     all of them
+    python recipe/miniature/run.py -o DIR --only 'bapo*' --jobs 1
+    python recipe/miniature/run.py -o DIR --list              which there are
+    python recipe/miniature/run.py -o DIR --collect           DIR's runs as laboratory.parquet
+
+DIR holds the task (made first, once) and RUN.jsonl for each run that has ended; a run that was stopped starts again.
+"""
+
+import argparse
+import fnmatch
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import design
+from tqdm import tqdm
+
+RESULTS = Path(__file__).with_name("laboratory.parquet")
+
+
+def path(directory: Path, run: design.Run) -> Path:
+    return directory / f"{run.name}.jsonl"
+
+
+def start_worker(niceness: int) -> None:
+    """Once in each process: torch, verl and a world of one."""
+    os.nice(niceness)
+    import laboratory
+
+    laboratory.start()
+
+
+def train(job: tuple[design.Run, Path, Path | None]) -> str:
+    run, directory, pause = job
+    import laboratory
+
+    while pause is not None and pause.exists():
+        time.sleep(5)
+    policy_loss = laboratory.fixed(*run.bounds) if run.bounds else run.policy_loss
+    setting = laboratory.Setting(**run.keys, policy_loss=policy_loss)
+    laboratory.run(directory / "task", setting, path(directory, run), bar=False)
+    return run.name
+
+
+def collect(directory: Path, runs: list[design.Run], output: Path) -> None:
+    """One row a step; columns arm, seed, step and verl's names."""
+    import pandas
+
+    rows = []
+    for run in runs:
+        if path(directory, run).exists():
+            for line in path(directory, run).read_text().splitlines():
+                record = json.loads(line)
+                rows.append({"arm": run.arm, "seed": run.seed, "step": record["step"]} | record["data"])
+    frame = pandas.DataFrame(rows)
+    numbers = frame.columns[3:]
+    frame[numbers] = frame[numbers].astype("float32")
+    frame.to_parquet(output, index=False, compression="zstd")
+    print(f"{output}: {frame[['arm', 'seed']].drop_duplicates().shape[0]} runs, {len(frame)} steps")
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--only", default="*", metavar="PATTERN", help="names of runs, as a shell pattern")
+    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="processes (default: all cores)")
+    parser.add_argument("--nice", type=int, default=0, help="niceness of the processes")
+    parser.add_argument("--pause", type=Path, metavar="FILE", help="begin no run while FILE exists")
+    parser.add_argument("--list", action="store_true", help="name the runs and train nothing")
+    parser.add_argument("--collect", action="store_true", help="write laboratory.parquet and train nothing")
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = parse_args()
+    directory, plan = arguments.output, design.read()
+    runs = [run for run in design.runs(plan) if fnmatch.fnmatch(run.name, arguments.only)]
+    missing = [run for run in runs if not path(directory, run).exists()]
+    if arguments.list:
+        print(*(f"{'missing' if run in missing else 'there':<8}{run.name}" for run in runs), sep="\n")
+        print(f"{len(runs)} runs, {len(missing)} missing")
+        return
+    if arguments.collect:
+        collect(directory, runs, RESULTS)
+        return
+    task = Path(__file__).with_name("task.py")
+    subprocess.run([sys.executable, str(task), "-o", str(directory / "task")], check=True)
+    jobs = [(run, directory, arguments.pause) for run in missing]
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(arguments.jobs, start_worker, (arguments.nice,)) as pool:
+        for name in (bar := tqdm(pool.imap_unordered(train, jobs), total=len(jobs), unit="run", mininterval=30)):
+            bar.set_postfix_str(name, refresh=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,349 @@
+"""recipe/miniature/: the task, the laboratory's step with verl's engine, the design, the statistics, the gates.
+
+What this file does not exercise: the warm-up's result and whole runs, which the gates judge on the stored results, and
+agreement with the real pipeline.
+"""
+
+import asyncio
+import importlib.util
+import math
+import random
+import sys
+from pathlib import Path
+
+import pandas
+import pytest
+import torch
+import torch.distributed as dist
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "recipe" / "miniature"))
+
+import analysis  # noqa: E402
+import design  # noqa: E402
+import gates  # noqa: E402
+import laboratory  # noqa: E402
+import task  # noqa: E402
+import welch  # noqa: E402
+from sampler import Sampler  # noqa: E402
+
+# --- the task
+
+
+def test_an_equation_has_its_solution():
+    """7 * 5 = 35 = 2 * 17 + 1."""
+    assert task.Equation(7, 1).x == 5
+    assert all(e.a * e.x % task.MODULUS == e.b for e in task.equations())
+
+
+def test_a_solution_shows_products_and_ends_where_the_product_is_b():
+    rng = random.Random(0)
+    assert task.solution(task.Equation(7, 1), rng, known=1.0) == " 5:1\\boxed{5}"
+    text = task.solution(task.Equation(7, 1), rng, known=0.0)
+    for trial in text.partition(task.BOX)[0].split(task.WRONG):
+        if trial:
+            number, product = map(int, trial.split(":"))
+            assert product == 7 * number % 17
+
+
+def test_prompts_are_of_one_length_and_a_wrong_trial_has_eight_tokens():
+    tokenizer = task.make_tokenizer()
+    assert len({len(task.encode_prompt(tokenizer, e)) for e in task.equations()}) == 1
+    assert len(tokenizer.encode(" 12:16, no; 3:4, no;", add_special_tokens=False)) == 16 == task.MAX_RESPONSE_TOKENS
+    assert len(tokenizer.encode("\\boxed{12}", add_special_tokens=False)) == 3
+    assert tokenizer.decode(tokenizer.encode(" 12:16\\boxed{12}")) == " 12:16\\boxed{12}"
+
+
+@pytest.mark.parametrize(
+    "answer, right",
+    [
+        (" 5:1\\boxed{5}", True),
+        (" 5:1", False),
+        (" 5:1\\boxed{5", False),
+        ("\\boxed{15}", False),
+        ("\\boxed{5}\\boxed{6}", False),
+        ("\\boxed{6}\\boxed{5}", False),
+        ("\\boxed{6} 5:1\\boxed{5}", True),
+        ("\\boxed{}", False),
+    ],
+)
+def test_the_laboratory_judges_as_the_math_reward(answer, right):
+    spec = importlib.util.spec_from_file_location("math_reward_for_task", ROOT / "reward" / "math_reward.py")
+    reward = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(reward)
+    assert task.is_right(answer, task.Equation(7, 1)) is right
+    assert asyncio.run(reward.compute_score("miniature", answer, "5"))["score"] == float(right)
+
+
+# --- the laboratory
+
+
+@pytest.fixture(scope="module")
+def task_directory(tmp_path_factory):
+    """The model without a warm-up."""
+    directory = tmp_path_factory.mktemp("task")
+    torch.manual_seed(0)
+    tokenizer = task.make_tokenizer()
+    tokenizer.save_pretrained(directory / "model")
+    task.make_model(tokenizer, hidden=16, layers=1).save_pretrained(directory / "model")
+    return directory
+
+
+@pytest.fixture(scope="module")
+def world():
+    laboratory.start()
+    yield
+    dist.destroy_process_group()
+
+
+def steps(directory, number=2, **keys):
+    """An untrained model is never right: what it is rewarded for is written here, every second answer."""
+    setting = laboratory.Setting(prompts=4, answers=4, lr=3e-3, **keys)
+    lab = laboratory.Laboratory(directory, setting)
+    lab.rewards = lambda answers, problems: torch.arange(len(problems)) % 2.0
+    return [lab.step() for _ in range(number)], lab
+
+
+def test_the_sampler_says_the_probabilities_it_sampled_with(task_directory, world):
+    """With a cache as without: KL of the same weights is 0, and the log-probabilities are those of a whole forward."""
+    tokenizer = task.make_tokenizer()
+    sampler = Sampler(task_directory / "model", 9, tokenizer.eos_token_id)
+    prompts = torch.tensor([task.encode_prompt(tokenizer, e) for e in task.equations()[:6]])
+    answers = sampler.sample(prompts)
+    assert sampler.divergence(answers)["rollout/kl"] == pytest.approx(0, abs=1e-6)
+    with torch.no_grad():
+        logits = sampler.model(input_ids=torch.cat([answers.prompts, answers.tokens], 1)).logits
+    whole = logits[:, prompts.shape[1] - 1 : -1].log_softmax(-1).gather(-1, answers.tokens[..., None])[..., 0]
+    torch.testing.assert_close(answers.log_probs, whole, atol=1e-4, rtol=1e-4)
+
+
+def test_one_update_is_on_policy_and_several_are_not(task_directory, world):
+    (one, *_), _ = steps(task_directory, updates=1, policy_loss=laboratory.fixed(0.8, 1.2))
+    assert one["actor/bapo/ratio_max"] == pytest.approx(1, abs=0.02) and one["ratio/above_1.2"] == 0
+    (four, *_), _ = steps(task_directory, updates=4, policy_loss=laboratory.fixed(0.8, 1.2))
+    assert four["actor/bapo/ratio_max"] > 1.02
+    assert (one["actor/bapo/c_low"], one["actor/bapo/c_high"]) == (0.8, 1.2)
+    assert one["rollout/kl"] > 0 and one["actor/entropy"] == pytest.approx(one["rollout/entropy"], rel=1e-3)
+
+
+def test_the_engine_is_bapos_and_its_bounds_move(task_directory, world):
+    """A target that no share reaches: the search runs to the end of its path."""
+    (step, *_), lab = steps(task_directory, updates=2, policy_loss=dict(target_contribution=0.99))
+    assert type(lab.engine).__name__ == "BapoFSDPEngineWithLMHead"
+    assert (step["actor/bapo/c_low"], step["actor/bapo/c_high"]) == pytest.approx((0.9, 3.0))
+    assert "actor/bapo/redone" in step
+
+
+def test_old_weights_sample_when_versions_are_asked_for(task_directory, world):
+    """One version old: at the first step all weights are the base model's, at the second the update has moved on."""
+    (first, second), lab = steps(task_directory, updates=1, versions=1, policy_loss=laboratory.fixed(0.8, 1.2))
+    assert first["actor/bapo/ratio_max"] == pytest.approx(1, abs=0.02)
+    assert second["actor/bapo/ratio_max"] > 1.02
+
+
+def test_a_seed_decides_a_run(task_directory, world):
+    def rewards_and_norms(seed):
+        history, _ = steps(task_directory, updates=2, seed=seed, policy_loss=laboratory.fixed(0.8, 1.2))
+        return [(step["response_length/mean"], step["actor/grad_norm"]) for step in history]
+
+    assert rewards_and_norms(0) == rewards_and_norms(0) != rewards_and_norms(1)
+
+
+# --- statistics, by hand
+
+
+def test_welch_by_hand():
+    """x = 1, 2, 3 and y = 2, 4: means 2 and 3, var/n = 1/3 and 2/2; s^2 = 4/3.
+
+    freedom = (4/3)^2 / ((1/3)^2 / 2 + 1^2 / 1) = (16/9) / (19/18) = 32/19.
+    """
+    d = welch.welch([1, 2, 3], [2, 4])
+    assert d.value == -1
+    reach = welch.t_quantile(32 / 19) * math.sqrt(4 / 3)
+    assert (d.low, d.high) == pytest.approx((-1 - reach, -1 + reach))
+
+
+@pytest.mark.parametrize("freedom, t", [(1, 12.7062), (2, 4.3027), (10, 2.2281), (30, 2.0423)])
+def test_quantiles_are_those_of_the_printed_table(freedom, t):
+    assert welch.t_quantile(freedom) == pytest.approx(t, abs=1e-4)
+    assert welch.t_tail(t, freedom) == pytest.approx(0.05, abs=1e-5)
+
+
+def test_equal_arms_without_spread_do_not_differ():
+    assert welch.welch([0.5, 0.5], [0.5, 0.5]) == (0, 0, 0, 1)
+    assert welch.welch([0.6, 0.6], [0.5, 0.5]).p == 0
+
+
+def test_one_seed_is_no_arm():
+    with pytest.raises(ValueError, match="two seeds of each arm, got 1 and 2"):
+        welch.welch([1.0], [1.0, 2.0])
+
+
+def test_fisher_by_hand():
+    """3 of 3 against 0 of 3: one table of C(6, 3) = 20 on either side: 2/20."""
+    assert welch.fisher(3, 3, 0, 3) == pytest.approx(0.1)
+    assert welch.fisher(1, 3, 1, 3) == 1
+
+
+def test_the_share_interval_holds_its_value_and_stays_in_range():
+    """Newcombe's own example: 56/70 less 48/80: 0.2 (0.0524 to 0.3339)."""
+    d = welch.share_difference(56, 70, 48, 80)
+    assert (d.value, d.low, d.high) == pytest.approx((0.2, 0.0524, 0.3339), abs=1e-4)
+
+
+def test_holm_never_lets_a_larger_p_go_below_a_smaller_one():
+    assert welch.holm([0.04, 0.01, 0.03, 0.5]) == pytest.approx([0.09, 0.04, 0.09, 0.5])
+    assert welch.holm([0.9, 0.8]) == [1, 1]
+
+
+@pytest.mark.parametrize(
+    "interval, adjusted, word",
+    [
+        ((0.10, 0.05, 0.15), 0.01, "higher"),
+        ((-0.10, -0.15, -0.05), 0.01, "lower"),
+        ((0.01, -0.02, 0.029), 0.6, "no difference larger than 0.03"),
+        ((0.01, -0.02, 0.031), 0.6, "open: more seeds"),
+        ((0.10, 0.01, 0.19), 0.06, "open: more seeds"),
+    ],
+)
+def test_verdicts(interval, adjusted, word):
+    assert welch.verdict(welch.Difference(*interval, p=0.0), adjusted, 0.03) == word
+
+
+def test_seeds_needed_makes_the_interval_as_wide_as_the_margin():
+    """Both arms with variance 0.0025: 2 * 0.0025 / n * t^2 <= 0.03^2 from n = 23, where t(44) = 2.0154."""
+    spread = [0.45, 0.55, 0.5, 0.5, 0.5 + 0.05 * 2**0.5, 0.5 - 0.05 * 2**0.5]
+    scaled = [0.5 + (x - 0.5) * math.sqrt(0.0025 / 0.003) for x in spread]
+    n = welch.seeds_needed(scaled, scaled, 0.03)
+    assert welch.t_quantile(2 * n - 2) * math.sqrt(2 * 0.0025 / n) <= 0.03
+    assert welch.t_quantile(2 * n - 4) * math.sqrt(2 * 0.0025 / (n - 1)) > 0.03
+
+
+# --- design, check, gates
+
+PLAN = {
+    "seeds": 3,
+    "shared": {"steps": 4, "updates": 8},
+    "arms": {
+        "on_policy": {"updates": 1, "bounds": [0.8, 1.2]},
+        "grpo": {"bounds": [0.8, 1.2]},
+        "no_clip": {"bounds": [0.0, 1000.0]},
+        "bapo": {},
+        "bapo_c_low_fixed": {"policy_loss": {"c_low_max": 0.6}},
+    },
+    "outcomes": {"primary": ["end", "collapsed"], "last": 2, "collapse": 0.2},
+    "margin": {"end": 0.03, "collapsed": 0.1},
+    "comparisons": [["bapo", "grpo"], ["bapo_c_low_fixed", "grpo"]],
+    "gates": {"on_policy": "on_policy", "clipped": "grpo", "unclipped": "no_clip"},
+}
+REWARDS = {"on_policy": 0.85, "grpo": 0.6, "no_clip": 0.1, "bapo": 0.7, "bapo_c_low_fixed": 0.6}
+
+
+def frame():
+    """Four steps a run: the first two at 0.4, the last two at the arm's reward, a seed 0.01 apart from the next."""
+    rows = []
+    for run in design.runs(PLAN):
+        low, high = run.bounds or (0.6, 2.0)
+        for step in range(1, 5):
+            reward = 0.4 if step < 3 else REWARDS[run.arm] + 0.01 * run.seed
+            rows.append(
+                {
+                    "arm": run.arm,
+                    "seed": run.seed,
+                    "step": step,
+                    "critic/score/mean": reward,
+                    "rollout/entropy": 0.5,
+                    "rollout/kl": 0.1,
+                    "rollout/right_length": 10.0,
+                    "rollout/failed_length": 17.0,
+                    "actor/bapo/rho_start": 0.35,
+                    "actor/bapo/c_low": low,
+                    "actor/bapo/c_high": high,
+                    "ratio/below_0.8": 0.05,
+                    "ratio/above_1.2": 0.03,
+                    "training/updates": float(run.keys["updates"]),
+                    "training/versions": 0.0,
+                }
+            )
+    return pandas.DataFrame(rows)
+
+
+def test_the_check_passes_what_the_design_says():
+    analysis.check(frame(), PLAN)
+
+
+def test_the_analysis_notices_an_arm_with_its_bounds_swapped():
+    swapped = frame()
+    one = (swapped["arm"] == "grpo") & (swapped["seed"] == 1)
+    swapped.loc[one, ["actor/bapo/c_low", "actor/bapo/c_high"]] = [0.6, 1.28]
+    with pytest.raises(ValueError, match="grpo-seed1, step 1: actor/bapo/c_low is 0.6, the design says 0.8"):
+        analysis.check(swapped, PLAN)
+
+
+@pytest.mark.parametrize(
+    "arm, column, value, message",
+    [
+        ("bapo", "actor/bapo/c_high", 3.05, "bapo-seed0, step 1: actor/bapo/c_high is 3.05, the design says 1.2 to 3"),
+        ("bapo_c_low_fixed", "actor/bapo/c_low", 0.62, "c_low is 0.62, the design says 0.6"),
+        ("grpo", "training/updates", 1.0, "training/updates is 1, the design says 8"),
+        ("grpo", "training/versions", 2.0, "training/versions is 2, the design says 0"),
+    ],
+)
+def test_the_check_notices(arm, column, value, message):
+    wrong = frame()
+    wrong.loc[wrong["arm"] == arm, column] = value
+    with pytest.raises(ValueError, match=message):
+        analysis.check(wrong, PLAN)
+
+
+def test_the_check_notices_a_run_cut_short():
+    whole = frame()
+    with pytest.raises(ValueError, match="bapo-seed2: has 3 steps"):
+        analysis.check(whole.drop(whole[(whole["arm"] == "bapo") & (whole["seed"] == 2)].index[-1]), PLAN)
+
+
+def test_outcomes_by_hand():
+    """grpo, seed 2: (0.4 + 0.4 + 0.62 + 0.62) / 4 = 0.51; its end is 0.62. no_clip ends below 0.2."""
+    table = analysis.outcomes(frame(), PLAN).set_index(["arm", "seed"])
+    assert table.loc[("grpo", 2), ["auc", "end"]].tolist() == pytest.approx([0.51, 0.62])
+    assert table["collapsed"].groupby("arm").sum().to_dict() == {
+        "bapo": 0, "bapo_c_low_fixed": 0, "grpo": 0, "no_clip": 3, "on_policy": 0,
+    }  # fmt: skip
+
+
+def test_verdicts_of_hand_made_arms():
+    """bapo is 0.1 above grpo at a spread of 0.01; the other arm equals it."""
+    rows = {(r["ours"], r["outcome"]): r for r in analysis.verdicts(analysis.outcomes(frame(), PLAN), PLAN)}
+    assert rows["bapo", "end"]["value"] == pytest.approx(0.1) and rows["bapo", "end"]["verdict"] == "higher"
+    assert rows["bapo_c_low_fixed", "end"]["verdict"] == "no difference larger than 0.03"
+    assert rows["bapo", "collapsed"]["verdict"] == "open: more seeds"  # three seeds say little of a share
+
+
+def test_gates_pass_and_each_fails_alone():
+    assert all(gate.passed for gate in gates.gates(frame(), PLAN))
+    for arm, column, value in (
+        ("on_policy", "critic/score/mean", 0.6),
+        ("on_policy", "rollout/failed_length", 15.0),
+        ("on_policy", "rollout/entropy", 0.2),
+        ("on_policy", "actor/bapo/rho_start", 0.45),
+        ("grpo", "ratio/below_0.8", 0.01),
+        ("grpo", "ratio/above_1.2", 0.01),
+        ("no_clip", "critic/score/mean", 0.5),
+        ("grpo", "critic/score/mean", 0.84),
+    ):
+        broken = frame()
+        broken.loc[broken["arm"] == arm, column] = value
+        assert any(not gate.passed for gate in gates.gates(broken, PLAN)), (arm, column)
+
+
+def test_the_committed_design_names_what_it_compares():
+    plan = design.read()
+    for pair in plan["comparisons"]:
+        assert set(pair) <= set(plan["arms"]), pair
+    assert set(plan["gates"].values()) <= set(plan["arms"])
+    assert set(plan["outcomes"]["primary"]) == set(plan["margin"])
+    names = [run.name for run in design.runs(plan)]
+    assert len(set(names)) == len(names) == plan["seeds"] * len(plan["arms"])
+    for run in design.runs(plan):
+        policy_loss = laboratory.fixed(*run.bounds) if run.bounds else run.policy_loss
+        laboratory.BapoPolicyLossConfig(**laboratory.Setting(**run.keys, policy_loss=policy_loss).policy_loss)
