@@ -7,14 +7,11 @@ hold for the whole process, so each run is a process of its own. None touches ho
 loss, accumulates gradients or steps: that is the engine's own code.
 """
 
-import os
-
-os.environ.update(VERL_PLATFORM="cpu", OMP_NUM_THREADS="1", TORCHDYNAMO_DISABLE="1")
-
 import contextlib
 import faulthandler
 import functools
 import json
+import os
 import sys
 from types import SimpleNamespace
 from unittest import mock

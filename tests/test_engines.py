@@ -39,7 +39,9 @@ def run(directory, backend, world, **setting):
     log = directory / "log"
     with log.open("w") as file:
         command = [PYTHON, str(script), str(directory / "setting.json")]
-        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
+        environment = os.environ | {"VERL_PLATFORM": "cpu", "OMP_NUM_THREADS": "1", "TORCHDYNAMO_DISABLE": "1"}
+        streams = dict(stdout=file, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, env=environment, **streams, start_new_session=True)
         try:
             code = process.wait(timeout=LIMIT)
         except subprocess.TimeoutExpired:
