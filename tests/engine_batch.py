@@ -9,7 +9,7 @@ SEQUENCES, VOCABULARY, UPDATES = 16, 64, 3
 TARGET = 0.285  # a share that this batch can reach, with c_high inside its range
 
 
-def save_tiny_model(path):
+def save_tiny_model(path, tied=False):
     torch.manual_seed(0)
     config = Qwen2Config(
         vocab_size=VOCABULARY,
@@ -18,7 +18,7 @@ def save_tiny_model(path):
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=4,
-        tie_word_embeddings=False,
+        tie_word_embeddings=tied,
     )
     Qwen2ForCausalLM(config).save_pretrained(path)
     return str(path)

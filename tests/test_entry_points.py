@@ -20,11 +20,11 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 import verl
 import yaml
+from engine_batch import SEQUENCES, UPDATES, VOCABULARY, save_tiny_model
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from tensordict import TensorDict
 from test_engine import allow_fsdp1_on_cpu
-from transformers import Qwen2Config, Qwen2ForCausalLM
 from verl.experimental.fully_async_policy.fully_async_trainer import FullyAsyncTrainer
 from verl.experimental.one_step_off_policy.ray_trainer import OneStepOffRayTrainer
 from verl.experimental.separation.engine_workers import DetachActorWorker
@@ -37,7 +37,7 @@ KEY = "actor_rollout_ref.actor.policy_loss"
 STOCK = "hydra.searchpath=[pkg://verl.trainer.config]"
 MAINS = {"one_step_off": "one_step_off_policy.main_ppo", "fully_async": "fully_async_policy.fully_async_main"}
 CONFIGS = {"one_step_off": "one_step_off_ppo_trainer", "fully_async": "fully_async_ppo_trainer"}
-SEQUENCES, UPDATES, PROMPT, RESPONSE, VOCABULARY = 16, 3, 5, 20, 64
+PROMPT, RESPONSE = 5, 20
 TIME_LIMIT = 120
 METRICS = ("actor/bapo/", "actor/entropy", "actor/pg_loss", "actor/grad_norm")
 
@@ -73,24 +73,9 @@ def test_one_step_off_policy_itself_composes_only_where_verls_source_is(tmp_path
 # --------------------------------------------------------------------------------------------------------------------
 
 
-def make_model(path: Path, tied: bool) -> str:
-    torch.manual_seed(0)
-    config = Qwen2Config(
-        vocab_size=VOCABULARY,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=4,
-        tie_word_embeddings=tied,
-    )
-    Qwen2ForCausalLM(config).save_pretrained(path)
-    return str(path)
-
-
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    return make_model(tmp_path_factory.mktemp("model"), tied=False)
+    return save_tiny_model(tmp_path_factory.mktemp("model"))
 
 
 def composed(entry: str, model: str, *overrides: str) -> DictConfig:
@@ -304,7 +289,7 @@ def test_fused_kernels_leave_bounds_and_entropy_as_they_are(model, reference, tm
     assert_same_steps(
         run("one_step_off", model, world=2, overrides=("actor_rollout_ref.actor.strategy=fsdp", FUSED))[0], reference
     )
-    tied = make_model(tmp_path, tied=True)
+    tied = save_tiny_model(tmp_path, tied=True)
     assert_same_steps(run("one_step_off", tied, overrides=(FUSED,))[0], run("one_step_off", tied)[0])
 
 
