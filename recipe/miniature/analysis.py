@@ -35,6 +35,7 @@ def check(frame: pandas.DataFrame, plan: dict) -> None:
             keys = PATH_START | wanted.policy_loss
             ranges = {LOW: (keys["c_low_start"], keys["c_low_max"]), HIGH: (keys["c_high_start"], keys["c_high_max"])}
         ranges["training/updates"] = (wanted.keys["updates"],) * 2
+        ranges["training/epochs"] = (wanted.keys.get("epochs", 1),) * 2
         ranges["training/versions"] = (wanted.keys.get("versions", 0),) * 2
         for column, (low, high) in ranges.items():
             slack = TOLERANCE * max(1.0, abs(high))

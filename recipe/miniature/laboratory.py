@@ -26,7 +26,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from sampler import Answers, Sampler
-from task import MAX_RESPONSE_TOKENS, encode_prompt, equations, is_right
+from task import MAX_RESPONSE_TOKENS, all_problems, encode_prompt, is_right
 from tensordict import TensorDict
 from torch import Tensor
 from tqdm import tqdm
@@ -49,6 +49,7 @@ class Setting:
     """What a run is.
 
     updates: optimizer steps on each rollout batch.
+    epochs: passes over the batch that these make (actor.ppo_epochs); a mini-batch has answers * epochs / updates.
     versions: how many rollout batches old the weights are that sample; 0: they are current.
     random_rewards: the batch's rewards, dealt out anew to its answers.
     micro_batch: answers in a forward; 0: all of an update.
@@ -56,6 +57,7 @@ class Setting:
     """
 
     updates: int = 1
+    epochs: int = 1
     lr: float = 1e-3
     seed: int = 0
     steps: int = 60
@@ -141,13 +143,14 @@ class Laboratory:
         torch.manual_seed(setting.seed)
         self.rng = random.Random(setting.seed)
         self.tokenizer = AutoTokenizer.from_pretrained(task / "model")
-        self.prompts = {equation: encode_prompt(self.tokenizer, equation) for equation in equations()}
+        self.prompts = {problem: encode_prompt(self.tokenizer, problem) for problem in all_problems()}
         self.sampler = Sampler(task / "model", MAX_RESPONSE_TOKENS, self.tokenizer.eos_token_id)
+        self.policy_loss = BapoPolicyLossConfig(bypass_mode=True, **setting.policy_loss)
         actor = FSDPActorConfig(
             strategy="fsdp2",
             rollout_n=setting.answers,
             ppo_micro_batch_size_per_gpu=1,
-            policy_loss=BapoPolicyLossConfig(bypass_mode=True, **setting.policy_loss),
+            policy_loss=self.policy_loss,
         )
         self.loss = partial(observed_ppo_loss, config=actor)
         self.engine = make_engine(str(task / "model"), setting.lr)
@@ -161,7 +164,7 @@ class Laboratory:
     def next_problems(self) -> list:
         """Each problem once before any comes again."""
         while len(self.pending) < self.setting.prompts:
-            self.pending += self.rng.sample(equations(), len(equations()))
+            self.pending += self.rng.sample(all_problems(), len(all_problems()))
         batch, self.pending = self.pending[: self.setting.prompts], self.pending[self.setting.prompts :]
         return batch
 
@@ -188,17 +191,21 @@ class Laboratory:
         self.versions.append(self.weights())
         self.sampler.load(self.versions[-1])
         metrics |= self.sampler.divergence(answers) | describe(answers, rewards)
-        metrics |= {"training/updates": float(setting.updates), "training/versions": float(setting.versions)}
+        metrics |= {f"training/{key}": float(getattr(setting, key)) for key in ("updates", "epochs", "versions")}
         seconds = {"gen": sampled - started, "update_actor": updated - sampled, "step": time.perf_counter() - started}
         return metrics | {f"timing_s/{name}": value for name, value in seconds.items()}
 
     def update(self, data: TensorDict) -> dict[str, float]:
         """verl's mini-batches, in an order that the seed decides (actor.shuffle=True); means over the updates."""
-        size = len(data) // self.setting.updates
+        size = len(data) * self.setting.epochs // self.setting.updates
         outputs = []
         with self.engine.train_mode():
             for batch in tu.make_iterator(
-                data, size, epochs=1, seed=self.rng.randrange(2**31), dataloader_kwargs={"shuffle": True}
+                data,
+                size,
+                epochs=self.setting.epochs,
+                seed=self.rng.randrange(2**31),
+                dataloader_kwargs={"shuffle": True},
             ):
                 tu.assign_non_tensor(
                     batch,
@@ -209,7 +216,8 @@ class Laboratory:
                     temperature=1.0,
                 )
                 outputs.append(self.engine.train_batch(batch, self.loss)["metrics"])
-        return means([flat(output) for output in outputs])
+        updates = [flat(output) for output in outputs]
+        return means([update | where_it_stopped(update, self.policy_loss) for update in updates])
 
 
 def flat(metrics: dict) -> dict[str, float]:
@@ -217,6 +225,14 @@ def flat(metrics: dict) -> dict[str, float]:
     values = {key: float(value.aggregate() if isinstance(value, Metric) else value) for key, value in metrics.items()}
     values["actor/grad_norm"] = values.pop("grad_norm")
     return values
+
+
+def where_it_stopped(metrics: dict[str, float], policy_loss: BapoPolicyLossConfig) -> dict[str, float]:
+    """Whether the search of an update stopped at its path's start, at its end, or between: one of them is 1."""
+    low, high = metrics["actor/bapo/c_low"], metrics["actor/bapo/c_high"]
+    start = (low, high) == (policy_loss.c_low_start, policy_loss.c_high_start)
+    end = not start and (low, high) == (policy_loss.c_low_max, policy_loss.c_high_max)
+    return {"search/start": float(start), "search/inside": float(not start and not end), "search/end": float(end)}
 
 
 def means(updates: list[dict[str, float]]) -> dict[str, float]:
@@ -261,7 +277,7 @@ def main() -> None:
     parser.add_argument("task", type=Path, metavar="TASK")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="RUN.jsonl")
     parser.add_argument("--bounds", type=float, nargs=2, metavar=("LOW", "HIGH"), help="fixed; without: BAPO")
-    for name in ("updates", "seed", "steps", "prompts", "answers", "versions"):
+    for name in ("updates", "epochs", "seed", "steps", "prompts", "answers", "versions"):
         parser.add_argument(f"--{name}", type=int, default=getattr(Setting, name))
     parser.add_argument("--lr", type=float, default=Setting.lr)
     options = vars(parser.parse_args())

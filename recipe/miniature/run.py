@@ -3,9 +3,10 @@
     python recipe/miniature/run.py -o DIR                     all of them
     python recipe/miniature/run.py -o DIR --only 'bapo*' --jobs 1
     python recipe/miniature/run.py -o DIR --list              which there are
-    python recipe/miniature/run.py -o DIR --collect           DIR's runs as laboratory.parquet
+    python recipe/miniature/run.py -o DIR --collect           adds DIR's runs to laboratory.parquet
 
-DIR holds the task (made first, once) and RUN.jsonl for each run that has ended; a run that was stopped starts again.
+DIR holds RUN.jsonl for each run that has ended. A run that was stopped starts again.
+One that is in laboratory.parquet is not made again.
 """
 
 import argparse
@@ -13,17 +14,18 @@ import fnmatch
 import json
 import multiprocessing
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import design
+import numpy as np
+import pandas
 from tqdm import tqdm
 
 RESULTS = Path(__file__).with_name("laboratory.parquet")
+BASE = Path(__file__).with_name("base")  # what task.py made
 
 
 def path(directory: Path, run: design.Run) -> Path:
@@ -46,25 +48,30 @@ def train(job: tuple[design.Run, Path, Path | None]) -> str:
         time.sleep(5)
     policy_loss = laboratory.fixed(*run.bounds) if run.bounds else run.policy_loss
     setting = laboratory.Setting(**run.keys, policy_loss=policy_loss)
-    laboratory.run(directory / "task", setting, path(directory, run), bar=False)
+    laboratory.run(BASE, setting, path(directory, run), bar=False)
     return run.name
 
 
-def collect(directory: Path, runs: list[design.Run], output: Path) -> None:
-    """One row a step; columns arm, seed, step and verl's names."""
-    import pandas
+def collected() -> pandas.DataFrame:
+    """laboratory.parquet: one row a step; columns arm, seed, step and verl's names."""
+    return pandas.read_parquet(RESULTS) if RESULTS.exists() else pandas.DataFrame({"arm": [], "seed": [], "step": []})
 
-    rows = []
+
+def collect(directory: Path, runs: list[design.Run]) -> pandas.DataFrame:
+    """What is collected already, and DIR's runs, in the order of the design."""
+    before, frames = dict(list(collected().groupby(["arm", "seed"]))), []
     for run in runs:
-        if path(directory, run).exists():
-            for line in path(directory, run).read_text().splitlines():
-                record = json.loads(line)
-                rows.append({"arm": run.arm, "seed": run.seed, "step": record["step"]} | record["data"])
-    frame = pandas.DataFrame(rows)
-    numbers = frame.columns[3:]
-    frame[numbers] = frame[numbers].astype("float32")
-    frame.to_parquet(output, index=False, compression="zstd")
-    print(f"{output}: {frame[['arm', 'seed']].drop_duplicates().shape[0]} runs, {len(frame)} steps")
+        if (run.arm, run.seed) in before:
+            frames.append(before[run.arm, run.seed])
+        elif path(directory, run).exists():
+            records = [json.loads(line) for line in path(directory, run).read_text().splitlines()]
+            frames.append(pandas.DataFrame([{"arm": run.arm, "seed": run.seed, **step(record)} for record in records]))
+    return pandas.concat(frames, ignore_index=True)
+
+
+def step(record: dict) -> dict:
+    """A line of a log, its numbers at four digits."""
+    return {"step": record["step"]} | {key: np.float32(f"{value:.4g}") for key, value in record["data"].items()}
 
 
 def parse_args() -> argparse.Namespace:
@@ -83,16 +90,18 @@ def main() -> None:
     arguments = parse_args()
     directory, plan = arguments.output, design.read()
     runs = [run for run in design.runs(plan) if fnmatch.fnmatch(run.name, arguments.only)]
-    missing = [run for run in runs if not path(directory, run).exists()]
+    made = set(collected().groupby(["arm", "seed"]).groups)
+    missing = [run for run in runs if (run.arm, run.seed) not in made and not path(directory, run).exists()]
     if arguments.list:
         print(*(f"{'missing' if run in missing else 'there':<8}{run.name}" for run in runs), sep="\n")
         print(f"{len(runs)} runs, {len(missing)} missing")
         return
     if arguments.collect:
-        collect(directory, runs, RESULTS)
+        frame = collect(directory, design.runs(plan))
+        frame.to_parquet(RESULTS, index=False, compression="zstd", use_byte_stream_split=True, use_dictionary=["arm"])
+        print(f"{RESULTS}: {frame.groupby(['arm', 'seed']).ngroups} runs, {len(frame)} steps")
         return
-    task = Path(__file__).with_name("task.py")
-    subprocess.run([sys.executable, str(task), "-o", str(directory / "task")], check=True)
+    directory.mkdir(parents=True, exist_ok=True)
     jobs = [(run, directory, arguments.pause) for run in missing]
     context = multiprocessing.get_context("spawn")
     with context.Pool(arguments.jobs, start_worker, (arguments.nice,)) as pool:

@@ -1,14 +1,14 @@
-"""The miniature's task: solve a*x=b modulo 17 by written trials. Makes its model and data.
+"""The task of the miniature and of the demo: add two numbers by jumping. Makes its model and data.
 
-    python recipe/miniature/task.py -o DIR            two minutes on one core
+    python recipe/miniature/task.py -o DIR            two to three minutes on one core
 
-A trial is a number and its product; whoever meets b boxes the number: for 7*x=1, " 3:4, no; 5:1\\boxed{5}". The warm-up
-teaches three solutions in ten to name the right number at once, and all others to draw numbers blindly. So a failed
-answer is long by nature (it goes on until it is cut), a right one is short, the drawn numbers carry the entropy and the
-rest is determined, as in reasoning, and reinforcement can sharpen what the model knows already.
+An answer to `12+ 7=` is a path of numbers: it starts at 12, jumps by at most 5, and ends in a box where it meets 19.
+" 15 13 18 19\\boxed{ 19}" is one. The warm-up teaches paths that jump towards the sum with probability 0.57, by random
+sizes. So a failed answer is long (it goes on until it is cut), a right one is short, the jumps carry the entropy, and
+where to stop is determined. Reinforcement can learn to jump towards the sum, which is the same skill in all problems.
 
 DIR then holds `model/` (a Qwen2 in Hugging Face's format with its tokenizer), `train.parquet` and `test.parquet` in
-verl's schema, and `recipe.json` (the options it was made with). All 256 equations are in the warm-up and in training;
+verl's schema, and `recipe.json` (the options it was made with). All 100 problems are in the warm-up and in training;
 test.parquet holds the same ones.
 """
 
@@ -33,10 +33,12 @@ from torch.nn.utils.rnn import pad_sequence
 from tqdm import trange
 from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-MODULUS = 17
-TRIALS = 2
-WRONG = ", no;"  # five tokens
-MAX_RESPONSE_TOKENS = 8 * TRIALS  # a wrong trial has eight tokens, a right one with its box and the end seven
+FIRST = range(10, 20)  # a of a+b
+SECOND = range(3, 13)  # b
+LARGEST_JUMP = 5
+TOWARDS = 0.57  # probability that the warm-up's paths jump towards the sum
+NUMBERS = range(-20, 70)  # that have a token of their own; a path of the warm-up practically never leaves them
+MAX_RESPONSE_TOKENS = 20  # each jump is a token, and so are the box, its number, its bracket and the end
 BOX = "\\boxed{"
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message.content }}<|im_end|>\n{% endfor %}"
@@ -44,46 +46,46 @@ CHAT_TEMPLATE = (
 )
 
 
-class Equation(NamedTuple):
-    """a*x = b modulo MODULUS, with a and b not 0."""
+class Problem(NamedTuple):
+    """a+b, whose answer is the sum."""
 
     a: int
     b: int
 
     @property
-    def x(self) -> int:
-        return self.b * pow(self.a, -1, MODULUS) % MODULUS
+    def sum(self) -> int:
+        return self.a + self.b
 
     @property
     def prompt(self) -> str:
-        return f"{self.a}*x={self.b} mod {MODULUS}"
+        return f" {self.a}+ {self.b}="
 
 
-def equations() -> list[Equation]:
-    return [Equation(a, b) for a in range(1, MODULUS) for b in range(1, MODULUS)]
+def all_problems() -> list[Problem]:
+    return [Problem(a, b) for a in FIRST for b in SECOND]
 
 
-def solution(equation: Equation, rng: random.Random, known: float) -> str:
-    """What the warm-up teaches: with probability `known` the right number at once, else numbers drawn blindly."""
-    first = equation.x if rng.random() < known else rng.randrange(MODULUS)
-    text, number = "", first
-    for _ in range(TRIALS + 1):  # longer than an answer can be, so that the model does not learn to stop
-        text += f" {number}:{equation.a * number % MODULUS}"
-        if number == equation.x:
-            return f"{text}{BOX}{number}}}"
-        text += WRONG
-        number = rng.randrange(MODULUS)
+def solution(problem: Problem, rng: random.Random) -> str:
+    """What the warm-up teaches: a random path, boxed where it meets the sum."""
+    text, place = "", problem.a
+    for _ in range(MAX_RESPONSE_TOKENS + 6):  # longer than an answer can be, so that the model does not learn to stop
+        direction = 1 if (problem.sum > place) == (rng.random() < TOWARDS) else -1
+        place += direction * rng.randint(1, LARGEST_JUMP)
+        place = min(max(place, NUMBERS[0]), NUMBERS[-1])
+        text += f" {place}"
+        if place == problem.sum:
+            return f"{text}{BOX} {place}}}"
     return text
 
 
-def is_right(answer: str, equation: Equation) -> bool:
-    """Whether the last box holds the number, as the math reward has it: a row of boxes is one answer, and wrong."""
+def is_right(answer: str, problem: Problem) -> bool:
+    """Whether the last box holds the sum, as the math reward has it: a row of boxes is one answer, and wrong."""
     before, box, after = answer.rpartition(BOX)
-    return bool(box) and not before.endswith("}") and after.partition("}")[:2] == (str(equation.x), "}")
+    return bool(box) and not before.endswith("}") and after.partition("}")[:2] == (f" {problem.sum}", "}")
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
-    """One token per byte, and one for each number (with a space before it too) and for the box."""
+    """One token per byte, and one for each number with a space before it and for the box."""
     vocabulary = {byte: i for i, byte in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
@@ -96,13 +98,14 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
         chat_template=CHAT_TEMPLATE,
         clean_up_tokenization_spaces=False,
     )
-    numbers = [str(n) for n in range(MODULUS)]
-    fast.add_tokens([BOX, "*x=", f" mod {MODULUS}", *(f" {n}" for n in numbers), *numbers[10:]])
+    fast.add_tokens([BOX, *(f" {n}" for n in NUMBERS)])
     return fast
 
 
-def make_model(tokenizer: PreTrainedTokenizerFast, hidden: int, layers: int) -> Qwen2ForCausalLM:
-    """The vocabulary is exactly the tokenizer's, or rollout and actor would disagree."""
+def make_model(
+    tokenizer: PreTrainedTokenizerFast, hidden: int = 64, layers: int = 2, tied: bool = False
+) -> Qwen2ForCausalLM:
+    """0.15M parameters. The vocabulary is exactly the tokenizer's, or rollout and actor would disagree."""
     config = Qwen2Config(
         vocab_size=len(tokenizer),
         hidden_size=hidden,
@@ -111,7 +114,7 @@ def make_model(tokenizer: PreTrainedTokenizerFast, hidden: int, layers: int) -> 
         num_attention_heads=4,
         num_key_value_heads=2,
         max_position_embeddings=128,
-        tie_word_embeddings=False,
+        tie_word_embeddings=tied,
         initializer_range=hidden**-0.5,  # the default of large models learns three times slower here
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
@@ -125,27 +128,27 @@ def make_model(tokenizer: PreTrainedTokenizerFast, hidden: int, layers: int) -> 
     return model
 
 
-def chat(equation: Equation) -> list[dict]:
-    return [{"role": "user", "content": equation.prompt}]
+def chat(problem: Problem) -> list[dict]:
+    return [{"role": "user", "content": problem.prompt}]
 
 
-def encode_prompt(tokenizer: PreTrainedTokenizerFast, equation: Equation) -> list[int]:
-    text = tokenizer.apply_chat_template(chat(equation), add_generation_prompt=True, tokenize=False)
+def encode_prompt(tokenizer: PreTrainedTokenizerFast, problem: Problem) -> list[int]:
+    text = tokenizer.apply_chat_template(chat(problem), add_generation_prompt=True, tokenize=False)
     return tokenizer.encode(text, add_special_tokens=False)
 
 
-def verl_dataset(problems: list[Equation], split: str) -> Dataset:
+def verl_dataset(problems: list[Problem], split: str) -> Dataset:
     """The columns verl's data set class and reward manager read."""
     return Dataset.from_list(
         [
             {
                 "data_source": "miniature",
-                "prompt": chat(equation),
+                "prompt": chat(problem),
                 "ability": "math",
-                "reward_model": {"style": "rule", "ground_truth": str(equation.x)},
+                "reward_model": {"style": "rule", "ground_truth": str(problem.sum)},
                 "extra_info": {"index": i, "split": split},
             }
-            for i, equation in enumerate(problems)
+            for i, problem in enumerate(problems)
         ]
     )
 
@@ -165,19 +168,18 @@ def warm_up_batch(tokenizer, prompts: list[list[int]], texts: list[str]) -> dict
     }
 
 
-def warm_up(model, tokenizer, steps: int, known: float, seed: int, batch_size: int = 128) -> None:
-    """Supervised steps on solutions, with a learning rate that rises and falls once. At first all know at once."""
+def warm_up(model, tokenizer, steps: int, seed: int, batch_size: int = 128) -> None:
+    """Supervised steps on solutions, with a learning rate that rises and falls once."""
     optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.95), weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=4e-3, total_steps=steps, cycle_momentum=False)
-    rng, problems = random.Random(seed), equations()
-    prompts = {equation: encode_prompt(tokenizer, equation) for equation in problems}
+    rng, problems = random.Random(seed), all_problems()
+    prompts = {problem: encode_prompt(tokenizer, problem) for problem in problems}
     model.train()
     with trange(steps, desc="warm-up", unit="step", mininterval=1) as bar:
-        for step in bar:
+        for _ in bar:
             batch = rng.choices(problems, k=batch_size)
-            share = max(known, 1 - 1.5 * step / steps)  # of few inverses alone none would be learned
-            texts = [solution(equation, rng, share) for equation in batch]
-            loss = model(**warm_up_batch(tokenizer, [prompts[equation] for equation in batch], texts)).loss
+            texts = [solution(problem, rng) for problem in batch]
+            loss = model(**warm_up_batch(tokenizer, [prompts[problem] for problem in batch], texts)).loss
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
@@ -186,16 +188,16 @@ def warm_up(model, tokenizer, steps: int, known: float, seed: int, batch_size: i
             bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
 
 
-def build(directory: Path, hidden: int, layers: int, steps: int, known: float, seed: int) -> None:
+def build(directory: Path, steps: int, seed: int, tied: bool) -> None:
     """Everything a finished directory holds."""
     torch.manual_seed(seed)
-    problems = equations()
+    problems = all_problems()
     random.Random(seed).shuffle(problems)
     verl_dataset(problems, "train").to_parquet(directory / "train.parquet")
     verl_dataset(problems, "test").to_parquet(directory / "test.parquet")
     tokenizer = make_tokenizer()
-    model = make_model(tokenizer, hidden, layers)
-    warm_up(model, tokenizer, steps, known, seed)
+    model = make_model(tokenizer, tied=tied)
+    warm_up(model, tokenizer, steps, seed)
     tokenizer.save_pretrained(directory / "model")
     model.save_pretrained(directory / "model")
 
@@ -203,17 +205,15 @@ def build(directory: Path, hidden: int, layers: int, steps: int, known: float, s
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--hidden", type=int, default=64, help="width of the model (default: %(default)s)")
-    parser.add_argument("--layers", type=int, default=2, help="its layers (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=700, help="warm-up steps (default: %(default)s)")
-    parser.add_argument("--known", type=float, default=0.3, help="share that knows at once (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=2000, help="warm-up steps (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--tied", action="store_true", help="tie the embeddings")
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
-    options = {key: getattr(args, key) for key in ("hidden", "layers", "steps", "known", "seed")}
+    options = {key: getattr(args, key) for key in ("steps", "seed", "tied")}
     recipe = args.output / "recipe.json"
     if recipe.exists():
         made_with = json.loads(recipe.read_text())
