@@ -36,3 +36,9 @@ def make_run(design: dict, arm: str, seed: int) -> Run:
 def runs(design: dict) -> list[Run]:
     """Every run, seed by seed, so that what is there at any time is as complete as it can be."""
     return [make_run(design, arm, seed) for seed in range(design["seeds"]) for arm in design["arms"]]
+
+
+def pipeline_runs(design: dict) -> list[Run]:
+    """Every run of the real pipeline; what its arm changes stands in the design as verl's overrides."""
+    section = design["pipeline"]
+    return [Run(arm, seed, {}, None, {}) for seed in range(section["seeds"]) for arm in section["arms"]]

@@ -11,7 +11,6 @@ One that is in laboratory.parquet is not made again.
 
 import argparse
 import fnmatch
-import json
 import multiprocessing
 import os
 import time
@@ -20,8 +19,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import design
-import numpy as np
-import pandas
+import tables
 from tqdm import tqdm
 
 RESULTS = Path(__file__).with_name("laboratory.parquet")
@@ -52,28 +50,6 @@ def train(job: tuple[design.Run, Path, Path | None]) -> str:
     return run.name
 
 
-def collected() -> pandas.DataFrame:
-    """laboratory.parquet: one row a step; columns arm, seed, step and verl's names."""
-    return pandas.read_parquet(RESULTS) if RESULTS.exists() else pandas.DataFrame({"arm": [], "seed": [], "step": []})
-
-
-def collect(directory: Path, runs: list[design.Run]) -> pandas.DataFrame:
-    """What is collected already, and DIR's runs, in the order of the design."""
-    before, frames = dict(list(collected().groupby(["arm", "seed"]))), []
-    for run in runs:
-        if (run.arm, run.seed) in before:
-            frames.append(before[run.arm, run.seed])
-        elif path(directory, run).exists():
-            records = [json.loads(line) for line in path(directory, run).read_text().splitlines()]
-            frames.append(pandas.DataFrame([{"arm": run.arm, "seed": run.seed, **step(record)} for record in records]))
-    return pandas.concat(frames, ignore_index=True)
-
-
-def step(record: dict) -> dict:
-    """A line of a log, its numbers at four digits."""
-    return {"step": record["step"]} | {key: np.float32(f"{value:.4g}") for key, value in record["data"].items()}
-
-
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
@@ -90,16 +66,15 @@ def main() -> None:
     arguments = parse_args()
     directory, plan = arguments.output, design.read()
     runs = [run for run in design.runs(plan) if fnmatch.fnmatch(run.name, arguments.only)]
-    made = set(collected().groupby(["arm", "seed"]).groups)
-    missing = [run for run in runs if (run.arm, run.seed) not in made and not path(directory, run).exists()]
+    there = tables.made(RESULTS)
+    missing = [run for run in runs if (run.arm, run.seed) not in there and not path(directory, run).exists()]
     if arguments.list:
         print(*(f"{'missing' if run in missing else 'there':<8}{run.name}" for run in runs), sep="\n")
         print(f"{len(runs)} runs, {len(missing)} missing")
         return
     if arguments.collect:
-        frame = collect(directory, design.runs(plan))
-        frame.to_parquet(RESULTS, index=False, compression="zstd", use_byte_stream_split=True, use_dictionary=["arm"])
-        print(f"{RESULTS}: {frame.groupby(['arm', 'seed']).ngroups} runs, {len(frame)} steps")
+        logs = {(run.arm, run.seed): path(directory, run) for run in design.runs(plan)}
+        tables.write(tables.add_runs(RESULTS, logs), RESULTS)
         return
     directory.mkdir(parents=True, exist_ok=True)
     jobs = [(run, directory, arguments.pause) for run in missing]

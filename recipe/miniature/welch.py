@@ -108,13 +108,25 @@ def holm(ps: list[float]) -> list[float]:
     return adjusted
 
 
-def verdict(difference: Difference, adjusted: float, margin: float) -> str:
-    """What a difference says: its sign at 5% after correction, that it is within the margin, or that it is open."""
+def mean_interval(values: list[float], less: float) -> Difference:
+    """The mean of at least two seeds less a fixed value, with Student's interval and p."""
+    error, value = math.sqrt(variance(values) / len(values)), mean(values) - less
+    if error == 0:
+        return Difference(value, value, value, float(value == 0))
+    reach = t_quantile(len(values) - 1) * error
+    return Difference(value, value - reach, value + reach, t_tail(value / error, len(values) - 1))
+
+
+def verdict(difference: Difference, adjusted: float, margin: float, expected: str) -> str:
+    """What a difference says of a claim: that it was to be `higher`, `lower`, or `none`.
+
+    A sign counts at 5% after correction. Without one, the claim is open unless the interval lies within the margin.
+    """
     if adjusted < 0.05:
-        return "higher" if difference.value > 0 else "lower"
+        return "supported" if expected == ("higher" if difference.value > 0 else "lower") else "contradicted"
     if -margin < difference.low and difference.high < margin:
-        return f"no difference larger than {margin:g}"
-    return "open: more seeds"
+        return "supported" if expected == "none" else f"no difference larger than {margin:g}"
+    return "open"
 
 
 def seeds_needed(ours: list[float], theirs: list[float], margin: float) -> int:

@@ -1,0 +1,190 @@
+"""Figures and tables of the miniature's page, from laboratory.parquet and pipeline.parquet. Trains nothing.
+
+python recipe/miniature/report.py       draws *.png beside it and writes the tables of README.md
+"""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import analysis
+import design
+import gates
+import pandas
+import pipeline
+import run
+import tables
+from matplotlib.figure import Figure
+
+from bapo_verl.figures import RHO, Curve, Panel, Run, draw_figure
+
+HERE = Path(__file__).resolve().parent
+PAGE = HERE / "README.md"
+BARS = {"start": "#56B4E9", "inside": "#009E73", "end": "#D55E00"}
+VERDICTS = {"supported": "#009E73", "contradicted": "#D55E00", "open": "0.6"}
+
+REWARD = Panel("reward", [Curve(analysis.REWARD)])
+ENTROPY = Panel("entropy of the samples", [Curve(analysis.ENTROPY)])
+KL = Panel("KL of a step", [Curve(analysis.KL)])
+CLIPPED = Panel(
+    "share of the tokens beyond", [Curve("ratio/below_0.8", "below 0.8"), Curve("ratio/above_1.2", "above 1.2")]
+)
+SHARE = Panel("positive share of the loss", [Curve(RHO, "chosen bounds"), Curve(f"{RHO}_start", "(a-, a+)")])
+C_HIGH, C_LOW = Panel("c_high", [Curve(analysis.HIGH)]), Panel("c_low", [Curve(analysis.LOW)])
+NORM = Panel("gradient norm", [Curve("actor/grad_norm")])
+POLICY_ENTROPY = Panel("entropy of the policy", [Curve("actor/entropy")])
+
+# Figure: its panels and its arms, of both tables.
+VIEWS: dict[str, tuple[list[Panel], list[str]]] = {
+    "regime": ([REWARD, ENTROPY, CLIPPED], ["on_policy", "grpo", "no_clip"]),
+    "bapo": ([REWARD, ENTROPY, NORM, SHARE, C_HIGH, C_LOW], ["grpo", "bapo", "bapo_gradient"]),
+    "controls": ([REWARD, ENTROPY, KL], ["bapo", "fixed_mean", "fixed_start", "fixed_end", "bapo_c_low_fixed"]),
+    "fixed": ([REWARD, ENTROPY, KL], ["grpo", "clip_higher", "high_1.5", "low_0.5", "no_clip"]),
+    "updates": ([REWARD, ENTROPY, SHARE], ["grpo_x4", "bapo_x4", "grpo_x16", "bapo_x16"]),
+    "old": ([REWARD, ENTROPY, SHARE], ["grpo_old", "bapo_old"]),
+    "readings": ([REWARD, ENTROPY, C_HIGH], ["bapo", "bapo_0.3", "bapo_0.5", "bapo_micro_batch"]),
+    "random": (
+        [ENTROPY, KL, C_HIGH],
+        ["random_grpo", "random_no_clip", "random_high_1.5", "random_low_0.5", "random_bapo"],
+    ),
+    "pipeline": (
+        [REWARD, POLICY_ENTROPY, NORM, SHARE, C_HIGH, C_LOW],
+        ["grpo", "pipeline_grpo", "bapo", "pipeline_bapo"],
+    ),
+    "partial": ([REWARD, POLICY_ENTROPY, C_HIGH], ["partial_grpo", "partial_bapo"]),
+}
+
+
+def settings(frame: pandas.DataFrame, arms: list[str], steps: int | None = None) -> dict[str, list[Run]]:
+    """The arms' runs as bapo_verl.figures reads them; without those that have no run."""
+    found = {}
+    for arm in arms:
+        rows = frame[(frame["arm"] == arm) & (frame["step"] <= (steps or frame["step"].max()))]
+        runs = [list(zip(r["step"], r.iloc[:, 3:].to_dict("records"), strict=True)) for _, r in rows.groupby("seed")]
+        if runs:
+            found[arm] = runs
+    return found
+
+
+def draw_views(frame: pandas.DataFrame, pipeline_steps: int) -> dict[str, Figure]:
+    figures = {}
+    for name, (panels, arms) in VIEWS.items():
+        found = settings(frame, arms, pipeline_steps if name == "pipeline" else None)
+        if found:
+            figures[name] = draw_figure(panels, found)
+    return figures
+
+
+def draw_claims(rows: list[dict], margins: dict) -> Figure:
+    """Each claim's difference with its 95% interval, over the margin of equivalence in grey."""
+    figure = Figure(figsize=(11, 0.34 * len(rows) + 1.2), layout="constrained")
+    axes = figure.subplots()
+    for place, row in enumerate(reversed(rows)):
+        difference, margin = row["difference"], margins[row["outcome"]]
+        color = VERDICTS.get(row["verdict"], "#0072B2")
+        axes.barh(place, 2 * margin, left=-margin, color="0.92", height=0.8)
+        axes.plot([difference.low, difference.high], [place, place], color=color, linewidth=2.5)
+        axes.plot(difference.value, place, "o", color=color, markersize=6)
+    axes.axvline(0, color="0.4", linewidth=0.8)
+    axes.set_yticks(range(len(rows)), [f"{row['claim']} [{row['outcome']}]" for row in reversed(rows)], fontsize=9)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_xlabel(
+        "first arm less the second, 95% interval (green supported, red contradicted, blue no difference", loc="left"
+    )
+    axes.set_title("larger than the grey margin, grey open)", fontsize=9, loc="left", y=-0.12)
+    return figure
+
+
+def draw_search(frame: pandas.DataFrame) -> Figure:
+    """For each arm whose bounds move, the shares of updates that stop at the start, inside, and at the end."""
+    moving = [arm for arm, runs in frame.groupby("arm", sort=False) if runs["search/start"].mean() < 1]
+    figure = Figure(figsize=(11, 0.4 * len(moving) + 1.2), layout="constrained")
+    axes = figure.subplots()
+    for place, arm in enumerate(reversed(moving)):
+        left = 0.0
+        for where, color in BARS.items():
+            share = frame[frame["arm"] == arm][f"search/{where}"].mean()
+            axes.barh(place, share, left=left, color=color, height=0.7, label=where if place == 0 else None)
+            left += share
+    axes.set_yticks(range(len(moving)), list(reversed(moving)))
+    axes.set_xlabel("share of the updates whose search stops at its path's start, inside, at its end")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False)
+    return figure
+
+
+def gates_text(frame: pandas.DataFrame, plan: dict) -> str:
+    rows = [[gate.name, gate.value, "pass" if gate.passed else "FAIL"] for gate in gates.gates(frame, plan)]
+    return analysis.table_text(["gate", "value", ""], rows)
+
+
+def state_text(frame: pandas.DataFrame, plan: dict) -> str:
+    there, wanted = frame.groupby(["arm", "seed"]).ngroups, len(design.runs(plan))
+    seconds = frame["timing_s/step"].sum()
+    return (
+        f"{there} of the design's {wanted} laboratory runs are made; they took {seconds / 3600:.1f} hours of a core, "
+        f"{frame['timing_s/step'].median():.2f} s a step in the median, beside other work."
+    )
+
+
+def agreement_text(frame: pandas.DataFrame, steps: int) -> str:
+    """Laboratory and pipeline over the same steps: mean of each metric's run, lowest to highest seed."""
+    columns = [analysis.REWARD, "actor/entropy", f"{RHO}_start", analysis.LOW, analysis.HIGH, "actor/grad_norm"]
+    rows = []
+    for arm in ("grpo", "bapo"):
+        for name in (arm, f"pipeline_{arm}"):
+            runs = frame[(frame["arm"] == name) & (frame["step"] <= steps)]
+            means = runs.groupby("seed")[columns].mean()
+            cells = [f"{means[c].mean():.3f} ({means[c].min():.3f} to {means[c].max():.3f})" for c in columns]
+            rows.append([name, str(len(means)), *cells])
+    return analysis.table_text(["arm", "seeds", "reward", "entropy", "rho_start", "c_low", "c_high", "grad norm"], rows)
+
+
+def fill(page: str, name: str, text: str) -> str:
+    """The page with the text between its marks.
+
+    Raises:
+        ValueError: for a page without them.
+    """
+    begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+    if begin not in page or end not in page:
+        raise ValueError(f"the page has no {begin} ... {end}")
+    return re.sub(f"{begin}.*?{end}", lambda _: f"{begin}\n{text}\n{end}", page, flags=re.S)
+
+
+def texts(frame: pandas.DataFrame, both: pandas.DataFrame, plan: dict) -> dict[str, str]:
+    """What stands between the marks of the page, by their names."""
+    table = analysis.outcomes(frame, plan)
+    rows = analysis.verdicts(table, plan)
+    return {
+        "state": state_text(frame, plan),
+        "gates": gates_text(frame, plan),
+        "claims": analysis.claims_text(rows),
+        "descriptions": analysis.descriptions_text(frame),
+        "arms": analysis.arms_text(table),
+        "search": analysis.search_text(frame),
+        "agreement": agreement_text(both, plan["pipeline"]["steps"]),
+        "seeds": analysis.seeds_text(table, rows, plan),
+    }
+
+
+def figures(frame: pandas.DataFrame, both: pandas.DataFrame, plan: dict) -> dict[str, Callable[[], Figure]]:
+    rows = analysis.verdicts(analysis.outcomes(frame, plan), plan)
+    drawn = draw_views(both, plan["pipeline"]["steps"])
+    return drawn | {"claims": draw_claims(rows, plan["margin"]), "search": draw_search(frame)}
+
+
+def main() -> None:
+    frame, plan = tables.read(run.RESULTS), design.read()
+    analysis.check(frame, plan)
+    both = pandas.concat([frame, tables.read(pipeline.RESULTS)], ignore_index=True)
+    for name, figure in figures(frame, both, plan).items():
+        figure.savefig(HERE / f"{name}.png", dpi=90)
+    page = PAGE.read_text()
+    for name, text in texts(frame, both, plan).items():
+        page = fill(page, name, text)
+    PAGE.write_text(page)
+
+
+if __name__ == "__main__":
+    main()

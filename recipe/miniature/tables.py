@@ -1,0 +1,40 @@
+"""Runs as one table in a parquet file: one row a step, columns arm, seed, step and the names of verl's log."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas
+
+
+def read(path: Path) -> pandas.DataFrame:
+    """The table, empty where there is no file yet."""
+    return pandas.read_parquet(path) if path.exists() else pandas.DataFrame({"arm": [], "seed": [], "step": []})
+
+
+def made(path: Path) -> set[tuple[str, int]]:
+    """Arm and seed of the runs in it."""
+    return set(read(path).groupby(["arm", "seed"]).groups)
+
+
+def add_runs(path: Path, logs: dict[tuple[str, int], Path]) -> pandas.DataFrame:
+    """What is in the table, and of the other runs those whose log is there, in the order of `logs`."""
+    before, frames = dict(list(read(path).groupby(["arm", "seed"]))), []
+    for (arm, seed), log in logs.items():
+        if (arm, seed) in before:
+            frames.append(before[arm, seed])
+        elif log.exists():
+            records = [json.loads(line) for line in log.read_text().splitlines()]
+            frames.append(pandas.DataFrame([{"arm": arm, "seed": seed, **row(record)} for record in records]))
+    return pandas.concat(frames, ignore_index=True)
+
+
+def row(record: dict) -> dict:
+    """A line of a log, its numbers at four digits; nan for what is not finite, which verl writes as null."""
+    data = {key: np.nan if value is None else value for key, value in record["data"].items()}
+    return {"step": record["step"]} | {key: np.float32(f"{value:.4g}") for key, value in data.items()}
+
+
+def write(frame: pandas.DataFrame, path: Path) -> None:
+    frame.to_parquet(path, index=False, compression="zstd", use_byte_stream_split=True, use_dictionary=["arm"])
+    print(f"{path}: {frame.groupby(['arm', 'seed']).ngroups} runs, {len(frame)} steps")
