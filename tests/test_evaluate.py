@@ -338,22 +338,20 @@ def test_the_script_says_what_it_needs(tmp_path):
 @pytest.mark.pipeline
 @pytest.mark.timeout(600)
 def test_the_script_evaluates_a_model_and_does_not_generate_twice(tmp_path):
-    """Hardly a model: ten steps of warm-up, so that answers are wrong, missing and cut off."""
-    tiny = tmp_path / "tiny"
-    made = [sys.executable, str(RECIPE / "tiny.py"), "-o", str(tiny), "--steps", "10", "--train-size", "256"]
-    subprocess.run(made, check=True, timeout=300)
-    datasets.Dataset.from_parquet(str(tiny / "test.parquet")).select(range(24)).to_parquet(tmp_path / "few.parquet")
+    """The miniature's base model, of whose answers some are right, some wrong, and some cut off."""
+    base = ROOT / "recipe" / "miniature" / "base"
+    datasets.Dataset.from_parquet(str(base / "test.parquet")).select(range(24)).to_parquet(tmp_path / "few.parquet")
 
     def script(temperature):
         environment = {
             **os.environ, "PYTHON": sys.executable, "VERL_PLATFORM": "cpu", "HF_HUB_OFFLINE": "1", "DATA_SETS": "few",
-            "MODEL_PATH": str(tiny / "model"), "DATA_DIR": str(tmp_path), "OUTPUT_DIR": str(tmp_path / "out"),
+            "MODEL_PATH": str(base / "model"), "DATA_DIR": str(tmp_path), "OUTPUT_DIR": str(tmp_path / "out"),
             "N_GPUS_PER_NODE": "1",
         }  # fmt: skip
         sampling = "actor_rollout_ref.rollout.val_kwargs"
-        overrides = [f"{sampling}.n=4", f"{sampling}.temperature={temperature}", "data.max_prompt_length=96"]
+        overrides = [f"{sampling}.n=4", f"{sampling}.temperature={temperature}", "data.max_prompt_length=16"]
         command = ["bash", str(ROOT / "examples" / "evaluate.sh"), "+platform=cpu", *overrides]
-        return subprocess.run([*command, "data.max_response_length=48"], env=environment, cwd=tmp_path, timeout=420,
+        return subprocess.run([*command, "data.max_response_length=20"], env=environment, cwd=tmp_path, timeout=420,
                               capture_output=True, text=True)  # fmt: skip
 
     done = script(1.0)
@@ -364,9 +362,9 @@ def test_the_script_evaluates_a_model_and_does_not_generate_twice(tmp_path):
     assert len(rows) == 24 * 4 and (result["problems"], result["samples"]) == (24, 4)
     # Graded again, the answers are worth what verl's own validation made of them.
     assert result["average"] == pytest.approx(np.mean([row["acc"] for row in rows]))
-    # A token is one byte or special, the last one special where an answer ended by itself.
-    assert {row["response_tokens"] for row in rows if row["cut_off"]} <= {48}
-    assert all(len(row["output"]) < row["response_tokens"] <= 48 for row in rows if not row["cut_off"])
+    # An answer that was cut off has all of its tokens, and no box; one that ended by itself ends with its box.
+    assert {row["response_tokens"] for row in rows if row["cut_off"]} == {20}
+    assert all("}" in row["output"] and row["response_tokens"] <= 20 for row in rows if not row["cut_off"])
     assert result["cut_off"] == pytest.approx(np.mean([row["cut_off"] for row in rows]))
 
     written = dump.stat().st_mtime_ns

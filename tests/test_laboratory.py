@@ -30,49 +30,50 @@ from sampler import Sampler  # noqa: E402
 # --- the task
 
 
-def test_an_equation_has_its_solution():
-    """7 * 5 = 35 = 2 * 17 + 1."""
-    assert task.Equation(7, 1).x == 5
-    assert all(e.a * e.x % task.MODULUS == e.b for e in task.equations())
-
-
-def test_a_solution_shows_products_and_ends_where_the_product_is_b():
+def test_a_solution_jumps_from_the_first_number_and_ends_where_it_meets_the_sum():
     rng = random.Random(0)
-    assert task.solution(task.Equation(7, 1), rng, known=1.0) == " 5:1\\boxed{5}"
-    text = task.solution(task.Equation(7, 1), rng, known=0.0)
-    for trial in text.partition(task.BOX)[0].split(task.WRONG):
-        if trial:
-            number, product = map(int, trial.split(":"))
-            assert product == 7 * number % 17
+    for problem in task.all_problems():
+        path, box, end = task.solution(problem, rng).partition(task.BOX)
+        places = [problem.a, *map(int, path.split())]
+        assert all(0 < abs(b - a) <= task.LARGEST_JUMP for a, b in zip(places, places[1:], strict=False))
+        assert problem.sum not in places[:-1]
+        assert end == (f" {problem.sum}}}" if box else "") and (places[-1] == problem.sum) == bool(box)
 
 
-def test_prompts_are_of_one_length_and_a_wrong_trial_has_eight_tokens():
+def test_jumps_go_towards_the_sum_as_often_as_they_say():
+    """From 15 to 25, before it has been passed: a binomial share of 0.57, here of 2,000 first jumps."""
+    rng, problem = random.Random(0), task.Problem(15, 10)
+    first = [int(task.solution(problem, rng).split()[0]) > 15 for _ in range(2000)]
+    assert sum(first) / 2000 == pytest.approx(task.TOWARDS, abs=3 * 0.011)  # sqrt(0.57 * 0.43 / 2000) = 0.011
+
+
+def test_prompts_are_of_one_length_and_a_jump_is_a_token():
     tokenizer = task.make_tokenizer()
-    assert len({len(task.encode_prompt(tokenizer, e)) for e in task.equations()}) == 1
-    assert len(tokenizer.encode(" 12:16, no; 3:4, no;", add_special_tokens=False)) == 16 == task.MAX_RESPONSE_TOKENS
-    assert len(tokenizer.encode("\\boxed{12}", add_special_tokens=False)) == 3
-    assert tokenizer.decode(tokenizer.encode(" 12:16\\boxed{12}")) == " 12:16\\boxed{12}"
+    assert len({len(task.encode_prompt(tokenizer, problem)) for problem in task.all_problems()}) == 1
+    text = " 12 9 -3 19\\boxed{ 19}"
+    tokens = tokenizer.encode(text, add_special_tokens=False)
+    assert len(tokens) == 4 + 3 and tokenizer.decode(tokens) == text
 
 
 @pytest.mark.parametrize(
     "answer, right",
     [
-        (" 5:1\\boxed{5}", True),
-        (" 5:1", False),
-        (" 5:1\\boxed{5", False),
-        ("\\boxed{15}", False),
-        ("\\boxed{5}\\boxed{6}", False),
-        ("\\boxed{6}\\boxed{5}", False),
-        ("\\boxed{6} 5:1\\boxed{5}", True),
+        (" 15 19\\boxed{ 19}", True),
+        (" 15 19", False),
+        (" 15 19\\boxed{ 19", False),
+        ("\\boxed{ 18}", False),
+        ("\\boxed{ 19}\\boxed{ 18}", False),
+        ("\\boxed{ 18}\\boxed{ 19}", False),
+        ("\\boxed{ 18} 15\\boxed{ 19}", True),
         ("\\boxed{}", False),
     ],
 )
-def test_the_laboratory_judges_as_the_math_reward(answer, right):
+def test_the_laboratory_grades_as_the_math_reward(answer, right):
     spec = importlib.util.spec_from_file_location("math_reward_for_task", ROOT / "reward" / "math_reward.py")
     reward = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(reward)
-    assert task.is_right(answer, task.Equation(7, 1)) is right
-    assert asyncio.run(reward.compute_score("miniature", answer, "5"))["score"] == float(right)
+    assert task.is_right(answer, task.Problem(12, 7)) is right
+    assert asyncio.run(reward.compute_score("miniature", answer, "19"))["score"] == float(right)
 
 
 # --- the laboratory
@@ -108,7 +109,7 @@ def test_the_sampler_says_the_probabilities_it_sampled_with(task_directory, worl
     """With a cache as without: KL of the same weights is 0, and the log-probabilities are those of a whole forward."""
     tokenizer = task.make_tokenizer()
     sampler = Sampler(task_directory / "model", 9, tokenizer.eos_token_id)
-    prompts = torch.tensor([task.encode_prompt(tokenizer, e) for e in task.equations()[:6]])
+    prompts = torch.tensor([task.encode_prompt(tokenizer, p) for p in task.all_problems()[:6]])
     answers = sampler.sample(prompts)
     assert sampler.divergence(answers)["rollout/kl"] == pytest.approx(0, abs=1e-6)
     with torch.no_grad():
@@ -132,6 +133,17 @@ def test_the_engine_is_bapos_and_its_bounds_move(task_directory, world):
     assert type(lab.engine).__name__ == "BapoFSDPEngineWithLMHead"
     assert (step["actor/bapo/c_low"], step["actor/bapo/c_high"]) == pytest.approx((0.9, 3.0))
     assert "actor/bapo/redone" in step
+    assert (step["search/start"], step["search/inside"], step["search/end"]) == (0, 0, 1)
+
+
+def test_epochs_share_the_updates(task_directory, world):
+    """Four updates in two epochs are on eight of the sixteen answers each, and the same number of optimizer steps."""
+    (step, *_), lab = steps(task_directory, updates=4, epochs=2, policy_loss=laboratory.fixed(0.8, 1.2))
+    sizes = []
+    train_batch = lab.engine.train_batch
+    lab.engine.train_batch = lambda batch, loss: sizes.append(len(batch)) or train_batch(batch, loss)
+    lab.step()
+    assert sizes == [8, 8, 8, 8] and (step["training/updates"], step["training/epochs"]) == (4, 2)
 
 
 def test_old_weights_sample_when_versions_are_asked_for(task_directory, world):
@@ -197,17 +209,26 @@ def test_holm_never_lets_a_larger_p_go_below_a_smaller_one():
 
 
 @pytest.mark.parametrize(
-    "interval, adjusted, word",
+    "interval, adjusted, expected, word",
     [
-        ((0.10, 0.05, 0.15), 0.01, "higher"),
-        ((-0.10, -0.15, -0.05), 0.01, "lower"),
-        ((0.01, -0.02, 0.029), 0.6, "no difference larger than 0.03"),
-        ((0.01, -0.02, 0.031), 0.6, "open: more seeds"),
-        ((0.10, 0.01, 0.19), 0.06, "open: more seeds"),
+        ((0.10, 0.05, 0.15), 0.01, "higher", "supported"),
+        ((0.10, 0.05, 0.15), 0.01, "lower", "contradicted"),
+        ((0.10, 0.05, 0.15), 0.01, "none", "contradicted"),
+        ((-0.10, -0.15, -0.05), 0.01, "lower", "supported"),
+        ((0.01, -0.02, 0.029), 0.6, "higher", "no difference larger than 0.03"),
+        ((0.01, -0.02, 0.029), 0.6, "none", "supported"),
+        ((0.01, -0.02, 0.031), 0.6, "none", "open"),
+        ((0.10, 0.01, 0.19), 0.06, "higher", "open"),
     ],
 )
-def test_verdicts(interval, adjusted, word):
-    assert welch.verdict(welch.Difference(*interval, p=0.0), adjusted, 0.03) == word
+def test_verdicts(interval, adjusted, expected, word):
+    assert welch.verdict(welch.Difference(*interval, p=0.0), adjusted, 0.03, expected) == word
+
+
+def test_the_interval_of_a_mean_by_hand():
+    """1, 2, 3 less 1: mean 1, variance 1, error sqrt(1/3), t(2) = 4.3027: 1 -+ 2.484."""
+    mean = welch.mean_interval([1, 2, 3], 1)
+    assert (mean.value, mean.low, mean.high) == pytest.approx((1, 1 - 2.4842, 1 + 2.4842), abs=1e-3)
 
 
 def test_seeds_needed_makes_the_interval_as_wide_as_the_margin():
@@ -223,17 +244,21 @@ def test_seeds_needed_makes_the_interval_as_wide_as_the_margin():
 
 PLAN = {
     "seeds": 3,
-    "shared": {"steps": 4, "updates": 8},
+    "shared": {"steps": 4, "updates": 8, "epochs": 2},
     "arms": {
-        "on_policy": {"updates": 1, "bounds": [0.8, 1.2]},
+        "on_policy": {"updates": 1, "epochs": 1, "bounds": [0.8, 1.2]},
         "grpo": {"bounds": [0.8, 1.2]},
         "no_clip": {"bounds": [0.0, 1000.0]},
         "bapo": {},
         "bapo_c_low_fixed": {"policy_loss": {"c_low_max": 0.6}},
     },
-    "outcomes": {"primary": ["end", "collapsed"], "last": 2, "collapse": 0.2},
+    "outcomes": {"names": ["end", "collapsed"], "last": 2, "collapse": 0.2},
     "margin": {"end": 0.03, "collapsed": 0.1},
-    "comparisons": [["bapo", "grpo"], ["bapo_c_low_fixed", "grpo"]],
+    "claims": [
+        {"claim": "one", "pair": ["bapo", "grpo"], "outcome": "end", "expected": "higher"},
+        {"claim": "two", "pair": ["bapo_c_low_fixed", "grpo"], "outcome": "end", "expected": "higher"},
+        {"claim": "three", "pair": ["bapo", "grpo"], "outcome": "collapsed", "expected": "lower"},
+    ],
     "gates": {"on_policy": "on_policy", "clipped": "grpo", "unclipped": "no_clip"},
 }
 REWARDS = {"on_policy": 0.85, "grpo": 0.6, "no_clip": 0.1, "bapo": 0.7, "bapo_c_low_fixed": 0.6}
@@ -262,6 +287,7 @@ def frame():
                     "ratio/below_0.8": 0.05,
                     "ratio/above_1.2": 0.03,
                     "training/updates": float(run.keys["updates"]),
+                    "training/epochs": float(run.keys["epochs"]),
                     "training/versions": 0.0,
                 }
             )
@@ -312,11 +338,21 @@ def test_outcomes_by_hand():
 
 
 def test_verdicts_of_hand_made_arms():
-    """bapo is 0.1 above grpo at a spread of 0.01; the other arm equals it."""
-    rows = {(r["ours"], r["outcome"]): r for r in analysis.verdicts(analysis.outcomes(frame(), PLAN), PLAN)}
-    assert rows["bapo", "end"]["value"] == pytest.approx(0.1) and rows["bapo", "end"]["verdict"] == "higher"
-    assert rows["bapo_c_low_fixed", "end"]["verdict"] == "no difference larger than 0.03"
-    assert rows["bapo", "collapsed"]["verdict"] == "open: more seeds"  # three seeds say little of a share
+    """bapo is 0.1 above grpo at a spread of 0.01; the other arm equals it; three seeds say little of a share."""
+    rows = {row["claim"]: row for row in analysis.verdicts(analysis.outcomes(frame(), PLAN), PLAN)}
+    assert rows["one"]["difference"].value == pytest.approx(0.1) and rows["one"]["verdict"] == "supported"
+    assert rows["two"]["verdict"] == "no difference larger than 0.03"
+    assert rows["three"]["verdict"] == "open" and rows["three"]["seeds"] == (3, 3)
+
+
+def test_swapped_arms_turn_a_verdict_around():
+    """The rewards of bapo and grpo exchanged, with their bounds: what was supported is contradicted."""
+    swapped = frame()
+    swapped["arm"] = swapped["arm"].replace({"bapo": "grpo", "grpo": "bapo"})
+    rows = {row["claim"]: row for row in analysis.verdicts(analysis.outcomes(swapped, PLAN), PLAN)}
+    assert rows["one"]["verdict"] == "contradicted"
+    with pytest.raises(ValueError, match="c_low is 0.6, the design says 0.8"):
+        analysis.check(swapped, PLAN)
 
 
 def test_gates_pass_and_each_fails_alone():
@@ -338,12 +374,15 @@ def test_gates_pass_and_each_fails_alone():
 
 def test_the_committed_design_names_what_it_compares():
     plan = design.read()
-    for pair in plan["comparisons"]:
-        assert set(pair) <= set(plan["arms"]), pair
+    for claim in plan["claims"]:
+        assert set(claim["pair"]) <= set(plan["arms"]) and claim["outcome"] in plan["outcomes"]["names"], claim
+        assert claim["expected"] in ("higher", "lower", "none")
     assert set(plan["gates"].values()) <= set(plan["arms"])
-    assert set(plan["outcomes"]["primary"]) == set(plan["margin"])
+    assert set(plan["outcomes"]["names"]) == set(plan["margin"])
     names = [run.name for run in design.runs(plan)]
     assert len(set(names)) == len(names) == plan["seeds"] * len(plan["arms"])
     for run in design.runs(plan):
         policy_loss = laboratory.fixed(*run.bounds) if run.bounds else run.policy_loss
-        laboratory.BapoPolicyLossConfig(**laboratory.Setting(**run.keys, policy_loss=policy_loss).policy_loss)
+        setting = laboratory.Setting(**run.keys, policy_loss=policy_loss)
+        laboratory.BapoPolicyLossConfig(**setting.policy_loss)
+        assert setting.prompts * setting.answers * setting.epochs % setting.updates == 0

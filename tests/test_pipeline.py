@@ -26,17 +26,18 @@ pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(2 * TIME_LIMIT)]
 
 
 @pytest.fixture(scope="module", params=["untied", "tied"])
-def tiny(request, tmp_path_factory):
-    """The demo's model, warmed up for less long and without slips, with embeddings of its own and with tied ones."""
-    path = tmp_path_factory.mktemp("tiny") / request.param
-    options = ["--slips", "0", "--steps", "240", *(["--tied"] if request.param == "tied" else [])]
-    command = [sys.executable, str(ROOT / "recipe" / "tiny.py"), "-o", str(path), *options]
-    subprocess.run(command, check=True, timeout=TIME_LIMIT)
+def task(request, tmp_path_factory):
+    """The demo's task: the base model of the repository, and one with tied embeddings, warmed up for less long."""
+    if request.param == "untied":
+        return ROOT / "recipe" / "miniature" / "base"
+    path = tmp_path_factory.mktemp("task") / request.param
+    command = [sys.executable, str(ROOT / "recipe" / "miniature" / "task.py"), "-o", str(path)]
+    subprocess.run([*command, "--tied", "--steps", "240"], check=True, timeout=TIME_LIMIT)
     return path
 
 
-def environment(tiny, **variables):
-    return {**os.environ, "TINY": str(tiny), "PYTHON": sys.executable, "STEPS": "3", **variables}
+def environment(task, **variables):
+    return {**os.environ, "TASK": str(task), "PYTHON": sys.executable, "STEPS": "3", **variables}
 
 
 def demo(directory, *overrides, script=SCRIPT):
@@ -46,9 +47,9 @@ def demo(directory, *overrides, script=SCRIPT):
     return [*watcher, "bash", str(script), *settings, *overrides]
 
 
-def train(tiny, directory, *overrides, script=SCRIPT, steps=3):
+def train(task, directory, *overrides, script=SCRIPT, steps=3):
     """The metrics of each step of a run that ends by itself, and what its watcher printed."""
-    command, env = demo(directory, *overrides, script=script), environment(tiny, STEPS=str(steps))
+    command, env = demo(directory, *overrides, script=script), environment(task, STEPS=str(steps))
     process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         printed, _ = process.communicate(timeout=TIME_LIMIT)
@@ -75,9 +76,9 @@ def descendants_of_a_run(directory):
     return found
 
 
-def test_the_pipeline_trains_with_bapo(tiny, tmp_path):
+def test_the_pipeline_trains_with_bapo(task, tmp_path):
     directory = tmp_path / "run"
-    steps, printed = train(tiny, directory)
+    steps, printed = train(task, directory)
     assert len(steps) == 3
 
     # The rollout samples from the weights that were just trained, at every step.
@@ -103,9 +104,9 @@ def test_the_pipeline_trains_with_bapo(tiny, tmp_path):
 
 
 @pytest.mark.parametrize("bypass_mode", [True, False])
-@pytest.mark.parametrize("tiny", ["untied"], indirect=True)
-def test_partial_rollout_trains_on_answers_that_span_model_versions(tiny, tmp_path, bypass_mode):
-    steps, _ = train(tiny, tmp_path / "run", f"{BYPASS}={bypass_mode}", script=PARTIAL_ROLLOUT, steps=6)
+@pytest.mark.parametrize("task", ["untied"], indirect=True)
+def test_partial_rollout_trains_on_answers_that_span_model_versions(task, tmp_path, bypass_mode):
+    steps, _ = train(task, tmp_path / "run", f"{BYPASS}={bypass_mode}", script=PARTIAL_ROLLOUT, steps=6)
     assert len(steps) == 6
     assert max(step["training/off_policy/trajectory_spans/max"] for step in steps) > 1
     assert max(step["training/off_policy/trajectory_staleness/max"] for step in steps) > 0
@@ -129,19 +130,19 @@ WHOLE_BATCH += ["actor_rollout_ref.actor.policy_loss.target_contribution=0.502"]
 
 
 @pytest.fixture(scope="module")
-def one_rank(tiny, tmp_path_factory):
+def one_rank(task, tmp_path_factory):
     """A run on one rank, and the folder with its answers."""
     directory = tmp_path_factory.mktemp("ranks")
-    return train(tiny, directory / "1", *WHOLE_BATCH, *rollouts(directory / "dump"), steps=2)[0], directory / "dump"
+    return train(task, directory / "1", *WHOLE_BATCH, *rollouts(directory / "dump"), steps=2)[0], directory / "dump"
 
 
 @pytest.mark.parametrize("ranks", [2, 4])
-@pytest.mark.parametrize("tiny", ["untied"], indirect=True)
-def test_many_ranks_choose_the_bounds_of_one_rank_on_the_same_data(tiny, one_rank, tmp_path, ranks):
+@pytest.mark.parametrize("task", ["untied"], indirect=True)
+def test_many_ranks_choose_the_bounds_of_one_rank_on_the_same_data(task, one_rank, tmp_path, ranks):
     """FSDP2 over 2 and 4 processes, each with a vLLM engine; dynamic batches, so uneven numbers of answers."""
     expected, dump = one_rank
     overrides = [*WHOLE_BATCH, *rollouts(dump), f"trainer.n_gpus_per_node={ranks}"]
-    got, _ = train(tiny, tmp_path / "run", *overrides, steps=2)
+    got, _ = train(task, tmp_path / "run", *overrides, steps=2)
     for one, many in zip(expected, got, strict=True):
         for name in ("c_low", "c_high", "steps", "positive_tokens", "negative_tokens", "positive_length"):
             assert many[f"actor/bapo/{name}"] == pytest.approx(one[f"actor/bapo/{name}"], abs=1e-9), name
@@ -150,15 +151,15 @@ def test_many_ranks_choose_the_bounds_of_one_rank_on_the_same_data(tiny, one_ran
     assert any(step["actor/bapo/steps"] > 0 for step in expected)
 
 
-@pytest.mark.parametrize("tiny", ["untied"], indirect=True)
-def test_a_killed_run_resumes_with_the_same_steps_and_the_same_data(tiny, tmp_path):
+@pytest.mark.parametrize("task", ["untied"], indirect=True)
+def test_a_killed_run_resumes_with_the_same_steps_and_the_same_data(task, tmp_path):
     """SIGKILL after step 3 with a checkpoint at step 2: step 3 is made again, from the same problems."""
     settings = [f"trainer.default_local_dir={tmp_path}/checkpoints", "trainer.resume_mode=auto", "trainer.save_freq=2"]
     settings += ["data.train_batch_size=8", "trainer.total_training_steps=5"]
 
     def start(directory):
         command = demo(directory, *settings, f"trainer.rollout_data_dir={directory}/answers")
-        return subprocess.Popen(command, env=environment(tiny), stdout=subprocess.PIPE, text=True)
+        return subprocess.Popen(command, env=environment(task), stdout=subprocess.PIPE, text=True)
 
     killed, resumed = tmp_path / "killed", tmp_path / "resumed"
     process = start(killed)
@@ -194,10 +195,10 @@ def wait_for_steps(process, directory, steps):
         time.sleep(0.2)
 
 
-@pytest.mark.parametrize("tiny", ["untied"], indirect=True)
-def test_ctrl_c_leaves_no_process_behind(tiny, tmp_path):
+@pytest.mark.parametrize("task", ["untied"], indirect=True)
+def test_ctrl_c_leaves_no_process_behind(task, tmp_path):
     directory = tmp_path / "run"
-    process = subprocess.Popen(demo(directory, "trainer.total_training_steps=1000"), env=environment(tiny),
+    process = subprocess.Popen(demo(directory, "trainer.total_training_steps=1000"), env=environment(task),
                                stdout=subprocess.PIPE, text=True)  # fmt: skip
     wait_for_steps(process, directory, 1)
     names = {p.name() for p in descendants_of_a_run(directory)}
