@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# BAPO on two CPU cores: stock verl, FSDP2 over gloo, vLLM rollouts, a Qwen2 of 0.15M parameters, eight updates on each
+# BAPO on two CPU cores: stock verl, FSDP2 over gloo, vLLM rollouts, a Qwen2 of 0.3M parameters, eight updates on each
 # rollout batch (two epochs of four mini-batches). examples/demo.sh makes what this needs, runs it and shows what came
 # out. Any of verl's keys can follow on the command line.
 set -euo pipefail
@@ -25,7 +25,7 @@ exec "$PYTHON" -m verl.trainer.main_ppo +platform=cpu +algorithm=bapo \
     data.max_response_length=20 \
     actor_rollout_ref.model.path="$MODEL_PATH" \
     actor_rollout_ref.model.use_remove_padding=False \
-    actor_rollout_ref.actor.optim.lr=9e-4 \
+    actor_rollout_ref.actor.optim.lr=7e-4 \
     actor_rollout_ref.actor.ppo_mini_batch_size=4 \
     actor_rollout_ref.actor.ppo_epochs=2 \
     actor_rollout_ref.actor.shuffle=True \

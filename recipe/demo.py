@@ -1,9 +1,10 @@
 """Runs a verl command so that a person can follow it, and shows what came out.
 
-    python recipe/demo.py -o DIR -- COMMAND ...
+    python recipe/demo.py -o DIR [--beside ARM] -- COMMAND ...
 
 The command's output goes to DIR/train.log and verl's metrics to DIR/metrics.jsonl; the terminal shows one line a step,
-and at the end a summary and DIR/training.png. However it ends (Ctrl-C too), no process of the run is left behind.
+and at the end a summary and DIR/training.png, with the miniature's runs of ARM beside it. However it ends (Ctrl-C too),
+no process of the run is left behind.
 """
 
 import argparse
@@ -13,10 +14,13 @@ import sys
 import time
 from pathlib import Path
 
+import pandas
 from process import SILENCE_SECONDS, Run, interrupt_on_signals
 from tqdm import tqdm
 
-from bapo_verl.figures import draw, read_run
+from bapo_verl.figures import FIGURES, draw_figure, read_run
+
+STORED = Path(__file__).with_name("miniature") / "laboratory.parquet"
 
 COLUMNS = {  # what a line of the terminal shows: verl's metric and its format
     "reward": ("critic/score/mean", ".3f"),
@@ -68,25 +72,63 @@ def follow(run: Run) -> None:
             time.sleep(0.5)
 
 
-def summary(run: Run, directory: Path) -> str:
-    """What a reader wants to know first. Every number is read from the log."""
+def stored(arm: str, steps: int) -> list:
+    """The miniature's runs of an arm, up to a step, as bapo_verl.figures reads them."""
+    frame = pandas.read_parquet(STORED)
+    rows = frame[(frame["arm"] == arm) & (frame["step"] <= steps)]
+    return [list(zip(run["step"], run.iloc[:, 3:].to_dict("records"), strict=True)) for _, run in rows.groupby("seed")]
+
+
+def last(run: list, metric: str, steps: int = 5) -> float:
+    """Mean of a metric over the last steps of a run."""
+    return statistics.fmean([data[metric] for _, data in run if metric in data][-steps:])
+
+
+def draw_beside(run: list, others: list, arm: str, directory: Path) -> Path:
+    """training.png: the run, and the arm's runs as a band from the lowest to the highest."""
+    settings = {"this run": [run]} | ({f"{arm}, stored": others} if others else {})
+    path = directory / "training.png"
+    draw_figure(FIGURES["training"], settings).savefig(path, dpi=110)
+    return path
+
+
+def summary(run: Run, directory: Path, arm: str | None) -> str:
+    """What a reader wants to know first. Every number is read from the logs."""
     history = read_run(run.metrics)
-    trained = [data for _, data in history if "actor/bapo/rho" in data]
+    trained = [(step, data) for step, data in history if "actor/bapo/rho" in data]
     accuracy = [v for _, data in history for k, v in data.items() if k.startswith("val-core/") and "/acc/mean@" in k]
-    rows = []
+    rows, others = [], stored(arm, trained[-1][0]) if arm and trained else []
     if len(accuracy) > 1:
         rows.append(("accuracy on the test set", f"{accuracy[0]:.3f} before, {accuracy[-1]:.3f} after"))
     for name in ("rho_start", "rho", "c_low", "c_high"):
-        values = [data[f"actor/bapo/{name}"] for data in trained]
+        values = [data[f"actor/bapo/{name}"] for _, data in trained]
         if values:
             rows.append((name, f"mean {statistics.mean(values):.3f}, from {min(values):.3f} to {max(values):.3f}"))
-    rows += [("picture", draw({"run": history}, directory)[0]), ("metrics", run.metrics), ("log", run.log)]
-    return "\n".join(f"{name:<26}{value}" for name, value in rows)
+    rows += [("picture", draw_beside(history, others, arm, directory)), ("metrics", run.metrics), ("log", run.log)]
+    lines = [f"{name:<26}{value}" for name, value in rows]
+    return "\n".join([*lines, *([in_a_sentence(trained, others, arm)] if others else [])])
+
+
+def in_a_sentence(run: list, others: list, arm: str) -> str:
+    """What the bounds did, and where the run ended beside the stored ones."""
+    names = ("c_low", "c_high", "rho", "rho_start")
+    low, high, rho, rho_start = (statistics.fmean(data[f"actor/bapo/{name}"] for _, data in run) for name in names)
+    moved = sum(data["actor/bapo/steps"] > 0 for _, data in run)
+    ends = []
+    for metric in ("critic/score/mean", "actor/entropy"):
+        theirs = [last(other, metric) for other in others]
+        ends.append(f"{last(run, metric):.2f} ({arm}: {min(theirs):.2f} to {max(theirs):.2f})")
+    return (
+        f"\nThe search moved the bounds in {moved} of {len(run)} steps, to {low:.2f} and {high:.2f} on average.\n"
+        f"Positive tokens had {rho:.3f} of the loss; at the start of the path they would have had {rho_start:.3f}.\n"
+        f"Over the last 5 steps the reward was {ends[0]} and the entropy {ends[1]}, of {len(others)} stored runs."
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--beside", metavar="ARM", help="an arm of recipe/miniature/laboratory.parquet to compare with")
     parser.add_argument("command", nargs="+", metavar="-- COMMAND")
     arguments = parser.parse_args()
     directory = arguments.output.resolve()
@@ -107,7 +149,7 @@ def main() -> None:
         sys.exit(
             "\n".join([*tail, f"the run failed with exit code {run.process.returncode}; the whole log: {run.log}"])
         )
-    print("\n" + summary(run, directory))
+    print("\n" + summary(run, directory, arguments.beside))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The task of the miniature and of the demo: add two numbers by jumping. Makes its model and data.
 
-    python recipe/miniature/task.py -o DIR            two to three minutes on one core
+    python recipe/miniature/task.py -o DIR            three to five minutes on one core
 
 An answer to `12+ 7=` is a path of numbers: it starts at 12, jumps by at most 5, and ends in a box where it meets 19.
 " 15 13 18 19\\boxed{ 19}" is one. The warm-up teaches paths that jump towards the sum with probability 0.57, by random
@@ -103,16 +103,16 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def make_model(
-    tokenizer: PreTrainedTokenizerFast, hidden: int = 64, layers: int = 2, tied: bool = False
+    tokenizer: PreTrainedTokenizerFast, hidden: int = 96, layers: int = 2, tied: bool = False
 ) -> Qwen2ForCausalLM:
-    """0.15M parameters. The vocabulary is exactly the tokenizer's, or rollout and actor would disagree."""
+    """0.3M parameters. The vocabulary is exactly the tokenizer's, or rollout and actor would disagree."""
     config = Qwen2Config(
         vocab_size=len(tokenizer),
         hidden_size=hidden,
         intermediate_size=3 * hidden,
         num_hidden_layers=layers,
-        num_attention_heads=2,
-        num_key_value_heads=2,  # heads of 32, the smallest that vLLM has on a CPU
+        num_attention_heads=3,
+        num_key_value_heads=3,  # heads of 32, the smallest that vLLM has on a CPU
         max_position_embeddings=128,
         tie_word_embeddings=tied,
         initializer_range=hidden**-0.5,  # the default of large models learns three times slower here
