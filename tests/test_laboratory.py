@@ -23,8 +23,12 @@ import analysis  # noqa: E402
 import design  # noqa: E402
 import gates  # noqa: E402
 import laboratory  # noqa: E402
+import pipeline  # noqa: E402
+import report  # noqa: E402
+import tables  # noqa: E402
 import task  # noqa: E402
 import welch  # noqa: E402
+from run import RESULTS as LABORATORY  # noqa: E402
 from sampler import Sampler  # noqa: E402
 
 # --- the task
@@ -386,3 +390,52 @@ def test_the_committed_design_names_what_it_compares():
         setting = laboratory.Setting(**run.keys, policy_loss=policy_loss)
         laboratory.BapoPolicyLossConfig(**setting.policy_loss)
         assert setting.prompts * setting.answers * setting.epochs % setting.updates == 0
+
+
+# --- the page
+
+
+@pytest.fixture(scope="module")
+def stored():
+    laboratory_runs = tables.read(LABORATORY)
+    return laboratory_runs, pandas.concat([laboratory_runs, tables.read(pipeline.RESULTS)], ignore_index=True)
+
+
+def test_every_stored_run_is_one_of_the_design(stored):
+    analysis.check(stored[0], design.read())
+
+
+def test_the_page_has_the_numbers_of_the_stored_runs(stored):
+    page = report.PAGE.read_text()
+    for name, text in report.texts(*stored, design.read()).items():
+        assert report.fill(page, name, text) == page, name
+
+
+def test_the_page_shows_every_figure_and_there_are_at_most_twelve():
+    page, figures = report.PAGE.read_text(), {path.name for path in report.HERE.glob("*.png")}
+    assert {name for name in figures if f"({name})" not in page} == set() and len(figures) <= 12
+
+
+def test_a_page_without_its_marks_is_an_error():
+    assert report.fill("a <!-- x -->old<!-- end of x --> b", "x", "new") == "a <!-- x -->\nnew\n<!-- end of x --> b"
+    with pytest.raises(ValueError, match="has no <!-- x -->"):
+        report.fill("a", "x", "new")
+
+
+def test_a_run_that_is_stored_is_not_made_again_and_others_are_added(tmp_path):
+    path, logs = tmp_path / "runs.parquet", {("a", 0): tmp_path / "a0.jsonl", ("a", 1): tmp_path / "a1.jsonl"}
+    logs["a", 0].write_text('{"step": 1, "data": {"x": 0.123456, "y": null}}\n')
+    tables.write(tables.add_runs(path, logs), path)
+    assert tables.made(path) == {("a", 0)}
+    logs["a", 0].unlink()
+    logs["a", 1].write_text('{"step": 1, "data": {"x": 2}}\n')
+    frame = tables.add_runs(path, logs)
+    assert frame["seed"].tolist() == [0, 1] and frame["x"].tolist() == pytest.approx([0.1235, 2])
+    assert math.isnan(frame["y"][0])
+
+
+def test_pipeline_runs_have_their_seed_and_their_arms_keys():
+    plan = design.read()
+    first = design.pipeline_runs(plan)[0]
+    assert first.arm == "pipeline_grpo" and "data.seed=0" in pipeline.overrides(plan, first)
+    assert "actor_rollout_ref.actor.policy_loss.c_low_max=0.8" in pipeline.overrides(plan, first)
