@@ -25,7 +25,7 @@ exec "$PYTHON" -m verl.trainer.main_ppo +platform=cpu +algorithm=bapo \
     data.max_response_length=20 \
     actor_rollout_ref.model.path="$MODEL_PATH" \
     actor_rollout_ref.model.use_remove_padding=False \
-    actor_rollout_ref.actor.optim.lr=7e-4 \
+    actor_rollout_ref.actor.optim.lr=8e-4 \
     actor_rollout_ref.actor.ppo_mini_batch_size=4 \
     actor_rollout_ref.actor.ppo_epochs=2 \
     actor_rollout_ref.actor.shuffle=True \
