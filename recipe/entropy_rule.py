@@ -21,8 +21,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import numpy as np
 import torch
+from files import write_whole
 from miniature import BATCH, LEARNING_RATE, RESULTS, STEPS, four_digits
-from prepare_data import write_whole
 from tiny import MAX_RESPONSE_TOKENS, encode_prompt, is_right, make_problems
 from torch import Tensor
 from tqdm import trange

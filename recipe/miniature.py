@@ -25,7 +25,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from prepare_data import write_whole
+from files import write_whole
 from process import SILENCE_SECONDS, Run, interrupt_on_signals, waiting_bar
 from tqdm import tqdm
 

@@ -15,9 +15,9 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from files import write_whole
 from matplotlib.figure import Figure
 from miniature import LEARNING_RATE, RESULTS, Setting, design
-from prepare_data import write_whole
 
 from bapo_verl.figures import COLORS, FIGURES, RHO, Curve, Panel, Run, draw_figure, read_run, series
 
