@@ -6,19 +6,18 @@
 set -euo pipefail
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-PYTHON=${PYTHON:-python3}
 MODEL_PATH=${MODEL_PATH:?set MODEL_PATH to a Hugging Face checkpoint, an absolute path or a hub id}
-DATA_DIR=${DATA_DIR:?set DATA_DIR to the folder that recipe/prepare_data.py filled}
+DATA_DIR=${DATA_DIR:?set DATA_DIR to the folder that recipe/data/prepare_data.py filled}
 OUTPUT_DIR=${OUTPUT_DIR:?set OUTPUT_DIR to where generations and tables go}
 DATA_SETS=${DATA_SETS:-aime24 aime25 math500}
 NNODES=${NNODES:-1}
-N_GPUS_PER_NODE=${N_GPUS_PER_NODE:-8}
+NGPUS_PER_NODE=${NGPUS_PER_NODE:-8}
 
 files=()
 for name in $DATA_SETS; do files+=("$DATA_DIR/$name.parquet"); done
 
-exec "$PYTHON" "$ROOT/recipe/evaluate.py" -o "$OUTPUT_DIR" --data "${files[@]}" -- \
+exec python3 "$ROOT/recipe/evaluation/evaluate.py" -o "$OUTPUT_DIR" --data "${files[@]}" -- \
     actor_rollout_ref.model.path="$MODEL_PATH" \
     trainer.nnodes="$NNODES" \
-    trainer.n_gpus_per_node="$N_GPUS_PER_NODE" \
+    trainer.n_gpus_per_node="$NGPUS_PER_NODE" \
     "$@"

@@ -1,17 +1,16 @@
 #!/usr/bin/env bash
 # avg@16 of a checkpoint of a run: merges FSDP's shards to Hugging Face's format beside them, once, and evaluates that.
-#     CHECKPOINT=$CKPTS_DIR/r1_distill_qwen_7b-bapo-staleness4/global_step_200 DATA_DIR=... OUTPUT_DIR=... \
+#     CHECKPOINT=$CKPTS_DIR/r1_distill_qwen_7b-bapo-4x/global_step_200 DATA_DIR=... OUTPUT_DIR=... \
 #         examples/evaluate_checkpoint.sh
 # evaluate.sh says what DATA_DIR and OUTPUT_DIR are, and what can follow.
 set -euo pipefail
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-PYTHON=${PYTHON:-python3}
 CHECKPOINT=${CHECKPOINT:?set CHECKPOINT to a folder global_step_N of a run}
 export MODEL_PATH=$CHECKPOINT/merged
 
 if [ ! -e "$MODEL_PATH" ]; then
-    "$PYTHON" -m verl.model_merger merge --backend fsdp --local_dir "$CHECKPOINT/actor" --target_dir "$MODEL_PATH.part"
+    python3 -m verl.model_merger merge --backend fsdp --local_dir "$CHECKPOINT/actor" --target_dir "$MODEL_PATH.part"
     mv "$MODEL_PATH.part" "$MODEL_PATH" # whole or not at all
 fi
 exec bash "$ROOT/examples/evaluate.sh" "$@"

@@ -4,8 +4,8 @@
     python recipe/sizing.py --nodes 4 --gpu-memory 141 --bandwidth 4.8        yours, here of H200s
     python recipe/sizing.py r1_distill_qwen_7b --model MODEL_PATH             with the shape of a local config.json
 
-Settings are those of recipe/*.yaml, FLOPs those of verl's own counter. Bytes for one GPU, with P parameters on N GPUs,
-T tokens of a micro-batch on this GPU, L layers of width H and MLP width I, vocabulary V:
+Settings are those of recipe/config/*.yaml, FLOPs those of verl's own counter. Bytes for one GPU, with P parameters on N
+GPUs, T tokens of a micro-batch on this GPU, L layers of width H and MLP width I, vocabulary V:
 
     weights 4 P/N, gradients 4 P/N, Adam 8 P/N    fp32 shards, verl's default; while vLLM samples, weights and Adam are
                                                   on the host if fsdp_config offloads them
@@ -43,7 +43,7 @@ from omegaconf import DictConfig
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, PretrainedConfig, Qwen2Config
 from verl.utils.flops_counter import ESTIMATE_FUNC, get_device_flops  # FlopsCounter itself asks for a GPU
 
-RECIPE = Path(__file__).resolve().parent
+CONFIG = Path(__file__).resolve().parent / "config"
 GB = 1e9
 RESERVED = 8 * GB  # an assumption: CUDA and NCCL contexts, a sleeping vLLM
 HEADROOM = 0.1  # an assumption: of the memory, beyond the estimate of an update
@@ -102,7 +102,7 @@ def measure(config: PretrainedConfig) -> Model:
 
 
 def settings(recipe: str) -> DictConfig:
-    with initialize_config_dir(str(RECIPE), version_base=None):
+    with initialize_config_dir(str(CONFIG), version_base=None):
         return compose(recipe, overrides=["hydra.searchpath=[pkg://verl.trainer.config]"])
 
 

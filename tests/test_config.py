@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import warnings
+from importlib.resources import files
 
 import pytest
 import verl
@@ -16,7 +17,9 @@ from bapo_verl.policy_loss_config import BapoPolicyLossConfig
 
 KEY = "actor_rollout_ref.actor.policy_loss"
 GRPO = ["algorithm.adv_estimator=grpo", "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=1"]
-PRESETS = ["bapo", "bapo_octothinker", "bapo_authors"]
+PRESETS = ["bapo", "bapo_octothinker", "bapo_authors", "bapo_authors_script"]  # published sets of values
+BASELINES = ["grpo", "clip_higher"]
+ALGORITHMS = files("bapo_verl.config.algorithm")
 
 
 def composed(*overrides):
@@ -34,7 +37,12 @@ def main_ppo(cwd, *arguments):
 BYPASS = "algorithm.rollout_correction.bypass_mode=True"
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+def test_the_presets_are_these():
+    found = {file.name.removesuffix(".yaml") for file in ALGORITHMS.iterdir() if file.name.endswith(".yaml")}
+    assert found == {*PRESETS, *BASELINES}
+
+
+@pytest.mark.parametrize("preset", [*PRESETS, *BASELINES])
 def test_the_flag_changes_the_policy_loss_and_nothing_else(preset):
     flags = ([], [f"+algorithm={preset}"])
     without, with_flag = (OmegaConf.to_container(composed(*flag), resolve=True) for flag in flags)
@@ -50,12 +58,29 @@ def test_the_preset_bapo_is_the_dataclass():
 
 
 def test_presets_have_the_numbers_of_their_sources():
-    """shared/paper.md's table: App. A of the paper and the authors' YAML."""
-    octothinker, authors = (composed(f"+algorithm={p}").actor_rollout_ref.actor.policy_loss for p in PRESETS[1:])
-    keys = ["target_contribution", "c_low_start", "c_low_max", "c_high_start", "c_high_max", "search_order"]
-    assert [octothinker[k] for k in keys] == [0.45, 0.8, 0.9, 1.2, 2.0, "high_first"]
-    assert [authors[k] for k in keys] == [0.5, 0.6, 0.8, 1.2, 2.0, "low_first"]
-    assert (authors.c_low_step, authors.c_high_step, authors.search_scope) == (0.05, 0.05, "micro_batch")
+    """Sec. 5.1 and App. A of the paper, the authors' YAML and their example script."""
+    keys = [f"{bound}_{part}" for bound in ("c_low", "c_high") for part in ("start", "max", "step")]
+    keys = ["target_contribution", *keys, "search_order", "search_scope"]
+    policy_loss = {p: composed(f"+algorithm={p}").actor_rollout_ref.actor.policy_loss for p in PRESETS}
+    assert {preset: [values[k] for k in keys] for preset, values in policy_loss.items()} == {
+        "bapo": [0.4, 0.6, 0.9, 0.02, 1.2, 3.0, 0.05, "high_first", "mini_batch"],
+        "bapo_octothinker": [0.45, 0.8, 0.9, 0.02, 1.2, 2.0, 0.05, "high_first", "mini_batch"],
+        "bapo_authors": [0.5, 0.6, 0.8, 0.05, 1.2, 2.0, 0.05, "low_first", "micro_batch"],
+        "bapo_authors_script": [1 / 3, 0.8, 0.95, 0.05, 1.2, 2.0, 0.1, "low_first", "micro_batch"],
+    }
+
+
+@pytest.mark.parametrize(("baseline", "c_high"), [("grpo", 1.2), ("clip_higher", 1.28)])
+def test_a_baseline_is_bapo_with_bounds_that_do_not_move(baseline, c_high):
+    """Fig. 11. That its loss is then verl's vanilla loss to the bit is in test_policy_loss.py."""
+    bapo, values = (composed(f"+algorithm={p}").actor_rollout_ref.actor.policy_loss for p in ("bapo", baseline))
+    different = {key: values[key] for key in bapo if values[key] != bapo[key]}
+    assert {key: values[key] for key in ("c_low_start", "c_low_max")} == {"c_low_start": 0.8, "c_low_max": 0.8}
+    assert {key: values[key] for key in ("c_high_start", "c_high_max")} == {
+        "c_high_start": c_high,
+        "c_high_max": c_high,
+    }
+    assert set(different) <= {"c_low_start", "c_low_max", "c_high_start", "c_high_max"}
 
 
 def test_a_value_on_the_command_line_wins_over_the_preset():
@@ -63,7 +88,7 @@ def test_a_value_on_the_command_line_wins_over_the_preset():
     assert omega_conf_to_dataclass(config.actor_rollout_ref.actor).policy_loss.target_contribution == 0.45
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", [*PRESETS, *BASELINES])
 @pytest.mark.parametrize(
     ("override", "bypass_mode"),
     [(None, False), (BYPASS, True), ("algorithm.rollout_correction=null", False), ("trainer.v1=null", False)],
@@ -125,11 +150,9 @@ def test_in_a_file_of_the_users_own_the_preset_goes_among_its_defaults(tmp_path,
     assert (policy_loss["loss_mode"], policy_loss["c_high_max"]) == ("bapo", c_high_max)
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", [*PRESETS, *BASELINES])
 def test_every_value_of_a_preset_has_its_source_above_it(preset):
-    from importlib.resources import files
-
-    lines = files("bapo_verl.config.algorithm").joinpath(f"{preset}.yaml").read_text().splitlines()
+    lines = ALGORITHMS.joinpath(f"{preset}.yaml").read_text().splitlines()
     for number, line in enumerate(lines):
         if line and not line.startswith(("#", " ", "defaults")):
             block = number

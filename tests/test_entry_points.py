@@ -294,6 +294,6 @@ def test_fused_kernels_leave_bounds_and_entropy_as_they_are(model, reference, tm
 
 
 def test_fused_kernels_stop_with_fsdp2_where_embeddings_are_not_tied(model):
-    """Why recipe/math.yaml and README say so. When this fails, verl can, and they need not."""
+    """Why recipe/config/math.yaml and recipe/README.md say so. When this fails, verl can, and they need not."""
     with pytest.raises(mp.ProcessRaisedException, match="got mixed torch.Tensor and DTensor"):
         run("one_step_off", model, overrides=(FUSED,))

@@ -1,4 +1,4 @@
-"""recipe/evaluate.py and scores.py: statistics by hand, resuming with a stand-in for verl, and the real thing.
+"""recipe/evaluation/: statistics by hand, resuming with a stand-in for verl, and the real thing.
 
 What this file does not exercise: a GPU, a real model, a model whose template opens `<think>` (its dump is imitated).
 """
@@ -14,17 +14,17 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import datasets
+import evaluate
 import numpy as np
 import pytest
+import scores
+from length_reward_manager import LengthRewardManager
+from omegaconf import OmegaConf
+from process import waiting_bar
+from scores import Sample
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = ROOT / "recipe"
-sys.path.insert(0, str(RECIPE))
-
-import evaluate  # noqa: E402
-import scores  # noqa: E402
-from process import waiting_bar  # noqa: E402
-from scores import Sample  # noqa: E402
 
 
 def test_the_docstrings_examples():
@@ -133,7 +133,7 @@ def test_pass_at_k_is_reported_up_to_n_whatever_n_is():
 
 
 def test_the_readme_quotes_the_numbers_that_runs_are_put_beside():
-    page = (Path(scores.__file__).parents[1] / "README.md").read_text()
+    page = "\n".join(page.read_text() for page in (ROOT / "README.md", RECIPE / "README.md") if page.exists())
     rows = re.findall(r"^\| paper: (.+?) \| ([\d.]+) \| ([\d.]+) \|", page, re.MULTILINE)
     known = scores.RUNNABLE | scores.QUOTED
     quoted = {name: (float(aime24), float(aime25)) for name, aime24, aime25 in rows if name in known}
@@ -290,9 +290,6 @@ def test_waiting_for_hours_does_not_fill_a_log(capsys):
 
 def test_progress_is_the_answers_of_all_reward_workers_whatever_the_log_says(tmp_path):
     """The managers are verl's with our count, without their tokenizers; nothing is logged."""
-    from length_reward_manager import LengthRewardManager
-    from omegaconf import OmegaConf
-
     config = OmegaConf.create({"trainer": {"validation_data_dir": str(tmp_path)}})
     managers = [LengthRewardManager(config, SimpleNamespace(all_special_ids=[]), None) for _ in range(2)]
     assert evaluate.answers_so_far(tmp_path) == 0
@@ -303,7 +300,9 @@ def test_progress_is_the_answers_of_all_reward_workers_whatever_the_log_says(tmp
 
 
 def test_a_data_file_that_is_not_there_is_a_sentence(verl, tmp_path):
-    with pytest.raises(evaluate.EvaluationError, match="aime24.parquet is not there: recipe/prepare_data.py makes it"):
+    with pytest.raises(
+        evaluate.EvaluationError, match="aime24.parquet is not there: recipe/data/prepare_data.py makes it"
+    ):
         evaluate.evaluate(tmp_path, [tmp_path / "aime24.parquet"], [])
 
 
@@ -344,9 +343,9 @@ def test_the_script_evaluates_a_model_and_does_not_generate_twice(tmp_path):
 
     def script(temperature):
         environment = {
-            **os.environ, "PYTHON": sys.executable, "VERL_PLATFORM": "cpu", "HF_HUB_OFFLINE": "1", "DATA_SETS": "few",
+            **os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "VERL_PLATFORM": "cpu",
+            "HF_HUB_OFFLINE": "1", "DATA_SETS": "few", "NGPUS_PER_NODE": "1",
             "MODEL_PATH": str(base / "model"), "DATA_DIR": str(tmp_path), "OUTPUT_DIR": str(tmp_path / "out"),
-            "N_GPUS_PER_NODE": "1",
         }  # fmt: skip
         sampling = "actor_rollout_ref.rollout.val_kwargs"
         overrides = [f"{sampling}.n=4", f"{sampling}.temperature={temperature}", "data.max_prompt_length=16"]

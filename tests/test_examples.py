@@ -14,7 +14,8 @@ SCRIPTS = sorted(EXAMPLES.glob("run_*.sh"))
 
 def dry_run(script, cwd, *overrides):
     paths = {name: f"/data/{name}" for name in ("TINY", "MODEL_PATH", "TRAIN_FILE", "TEST_FILE", "CKPTS_DIR")}
-    environment = {**os.environ, **paths, "PYTHON": sys.executable, "ROLLOUT_NNODES": "1"}
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # python3, and PYTHON of the scripts for the CPU
+    environment = {**os.environ, **paths, "PATH": path, "PYTHON": sys.executable, "ROLLOUT_NNODES": "1"}
     command = ["bash", str(script), *overrides, "--cfg", "job"]
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
@@ -22,9 +23,14 @@ def dry_run(script, cwd, *overrides):
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda s: s.name)
-def test_it_composes_with_bapo_and_what_the_command_line_says_wins(script, tmp_path):
+def test_it_composes_with_its_algorithm_and_what_the_command_line_says_wins(script, tmp_path):
     config = dry_run(script, tmp_path, "trainer.total_training_steps=7", "trainer.experiment_name=mine")
-    assert config["actor_rollout_ref"]["actor"]["policy_loss"]["loss_mode"] == "bapo"
+    policy_loss = config["actor_rollout_ref"]["actor"]["policy_loss"]
+    assert policy_loss["loss_mode"] == "bapo"
+    fixed = {"run_grpo": 1.2, "run_clip_higher": 1.28}
+    c_high = next((c for name, c in fixed.items() if script.name.startswith(name)), None)
+    assert (policy_loss["c_high_start"] == policy_loss["c_high_max"]) == (c_high is not None)
+    assert policy_loss["c_high_start"] == (c_high or 1.2)
     assert (config["trainer"]["total_training_steps"], config["trainer"]["experiment_name"]) == (7, "mine")
     assert Path(config["reward"]["custom_reward_function"]["path"]).is_file()
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from test_config import BASELINES, PRESETS
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -25,7 +26,7 @@ def wheel(tmp_path_factory):
 def test_it_holds_the_package_and_its_presets_and_nothing_else(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"bapo_verl"}
-    presets = {f"bapo_verl/config/algorithm/{p}.yaml" for p in ("bapo", "bapo_octothinker", "bapo_authors")}
+    presets = {f"bapo_verl/config/algorithm/{p}.yaml" for p in PRESETS + BASELINES}
     assert presets | {"bapo_verl/config/platform/cpu.yaml"} <= set(names)
 
 

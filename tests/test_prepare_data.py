@@ -1,4 +1,4 @@
-"""recipe/prepare_data.py on small files in the columns of each source, which these tests write.
+"""recipe/data/prepare_data.py on small files in the columns of each source, which these tests write.
 
 What this file does not exercise: the hub itself, which cannot be reached from here, and the real files.
 """
@@ -11,13 +11,12 @@ import sys
 from pathlib import Path
 
 import datasets
+import files
 import pandas
+import prepare_data
 import pytest
 
-RECIPE = Path(__file__).resolve().parents[1] / "recipe"
-sys.path.insert(0, str(RECIPE))
-
-import prepare_data  # noqa: E402
+SCRIPT = Path(__file__).resolve().parents[1] / "recipe" / "data" / "prepare_data.py"
 
 MODEL_7B, MODEL_32B = "DeepSeek-R1-Distill-Qwen-7B", "DeepSeek-R1-Distill-Qwen-32B"
 
@@ -184,7 +183,7 @@ def test_math500_golds_stay_as_they_are_and_one_instruction_is_enough(tmp_path, 
     assert printed_count(capsys.readouterr().out, "prompts that asked for a box themselves") == 1
 
 
-def test_a_gold_of_a_test_set_that_the_judge_cannot_read_is_an_error(tmp_path):
+def test_a_gold_of_a_test_set_that_the_grader_cannot_read_is_an_error(tmp_path):
     path = source_file(tmp_path / "test.jsonl", [MATH500[0] | {"answer": "\\frac{1}{"}, MATH500[1]])
     with pytest.raises(prepare_data.DataError, match=r"cannot read 1 of the answers: \\frac\{1\}\{"):
         prepare("math500", path, tmp_path / "out")
@@ -209,12 +208,12 @@ def test_skywork_keeps_what_the_model_solved_in_1_to_15_of_16_samples(tmp_path, 
     assert [row["extra_info"]["index"] for row in rows] == [100, 103, 104]
 
 
-def test_a_training_row_whose_gold_the_judge_cannot_read_is_left_out_and_listed(tmp_path, capsys):
+def test_a_training_row_whose_gold_the_grader_cannot_read_is_left_out_and_listed(tmp_path, capsys):
     unread = '["\\\\frac{1}{"]'
     path = source_file(tmp_path / "math.parquet", skywork([(8, 8)] * 3, ['["2"]', unread, '["3", "4"]']))
     assert golds(prepare("skywork-7b", path, tmp_path / "out")) == ['["2"]', '["3", "4"]']
     assert json.loads((tmp_path / "out" / "skywork-7b.left_out.json").read_text()) == [unread]
-    assert printed_count(capsys.readouterr().out, "rows whose gold the judge cannot read, left out") == 1
+    assert printed_count(capsys.readouterr().out, "rows whose gold the grader cannot read, left out") == 1
 
 
 @pytest.mark.parametrize("name", ["aime24", "skywork-7b"])
@@ -234,7 +233,7 @@ def test_the_hubs_copy_must_have_the_known_number_of_rows(name, tmp_path, monkey
 
 
 def command_line(tmp_path, *arguments):
-    command = [sys.executable, str(RECIPE / "prepare_data.py"), *map(str, arguments)]
+    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
     environment = {**os.environ, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1"}
     return subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120)
 
@@ -272,7 +271,7 @@ def test_what_was_there_survives_a_write_that_fails(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        prepare_data.write_whole(path, half)
+        files.write_whole(path, half)
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 
 

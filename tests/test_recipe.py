@@ -16,6 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import sizing
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
@@ -34,14 +35,12 @@ from verl.workers.rollout.vllm_rollout.vllm_async_server import vLLMHttpServer
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE, EXAMPLES = ROOT / "recipe", ROOT / "examples"
-README = (ROOT / "README.md").read_text()
-sys.path.insert(0, str(RECIPE))
+CONFIG = RECIPE / "config"
+PAGES = "\n".join(page.read_text() for page in (ROOT / "README.md", RECIPE / "README.md") if page.exists())
 
-import sizing  # noqa: E402
-
-RUNS = sorted(p.stem for p in RECIPE.glob("*.yaml") if p.stem not in ("evaluate", "math"))
-ARMS = ["bapo", "bapo_octothinker", "grpo", "clip_higher"]
-STALENESS = {"1x": 1, "2x": 2, "4x": 4, "8x": 8}
+RUNS = sorted(p.stem for p in CONFIG.glob("*.yaml") if p.stem not in ("evaluate", "math"))
+ALGORITHMS = ["bapo", "bapo_octothinker", "grpo", "clip_higher"]
+UPDATES = {"1x": 1, "2x": 2, "4x": 4, "8x": 8}
 SCRIPTS = sorted(p for p in EXAMPLES.glob("run_bapo_*.sh") if "tiny" not in p.name)
 PATHS = {
     "MODEL_PATH": "/models/one",
@@ -54,7 +53,7 @@ PATHS = {
 
 @functools.cache
 def composed(run: str, *overrides: str) -> DictConfig:
-    with initialize_config_dir(str(RECIPE), version_base=None):
+    with initialize_config_dir(str(CONFIG), version_base=None):
         return compose(run, overrides=["hydra.searchpath=[pkg://verl.trainer.config]", *overrides])
 
 
@@ -83,39 +82,63 @@ def accepted_by_verl(config: DictConfig) -> None:
 # --------------------------------------------------------------------------------------------------------------------
 
 
-def test_the_arms_and_stalenesses_are_these():
-    assert {p.stem for p in (RECIPE / "arm").iterdir()} == set(ARMS)
-    assert {p.stem for p in (RECIPE / "staleness").iterdir()} == set(STALENESS)
+def default_algorithm(run: str) -> str:
+    return "bapo_octothinker" if run == "octothinker_3b" else "bapo"
 
 
-# Every combination of one run; of the others each arm once and each staleness once.
-GRID = [("r1_distill_qwen_7b", arm, staleness) for arm in ARMS for staleness in STALENESS]
-GRID += [(run, *pair) for run in RUNS if run != "r1_distill_qwen_7b" for pair in zip(ARMS, STALENESS, strict=True)]
+def test_the_root_of_hydra_holds_yaml_only():
+    assert {p.suffix for p in CONFIG.rglob("*") if p.is_file()} == {".yaml"}
+    assert {p.name for p in CONFIG.iterdir() if p.is_dir()} == {"updates_per_batch"}
+    assert {p.stem for p in (CONFIG / "updates_per_batch").iterdir()} == set(UPDATES)
 
 
-@pytest.mark.parametrize(("run", "arm", "staleness"), GRID)
-def test_every_arm_and_staleness_is_accepted_by_verl(run, arm, staleness):
-    # The nodes for vLLM alone come with the script of separate_async; no other run reads them.
-    config = composed(run, f"arm={arm}", f"staleness={staleness}", "actor_rollout_ref.rollout.nnodes=1")
-    accepted_by_verl(config)
-    actor = config.actor_rollout_ref.actor
-    assert config.data.train_batch_size == 256
-    assert actor.ppo_epochs * config.data.train_batch_size / actor.ppo_mini_batch_size == STALENESS[staleness]
-    assert config.trainer.v1.separate_async.parameter_sync_step == STALENESS[staleness]
+def test_what_is_shared_has_one_module():
+    """recipe/ is a folder of scripts: no module is imported from the folder of another purpose."""
+    for folder in ("data", "evaluation"):
+        own = {p.stem for p in (RECIPE / folder).glob("*.py")}
+        for path in (RECIPE / folder).glob("*.py"):
+            imported = set(re.findall(r"^(?:from|import) (\w+)", path.read_text(), re.M))
+            assert not any((p.stem in imported - own) for p in RECIPE.glob("*/*.py")), path
 
 
 @pytest.mark.parametrize("run", RUNS)
-def test_two_arms_differ_in_the_loss_and_nothing_else(run):
-    ours = "bapo_octothinker" if run == "octothinker_3b" else "bapo"
-    arms = {arm: flat(composed(run, f"arm={arm}")) for arm in (ours, "grpo", "clip_higher")}
+def test_a_recipe_leaves_the_loss_to_the_flag(run):
+    """The flag is merged after the file: what the file said of the loss would be lost."""
+    stock = "actor_rollout_ref.actor.policy_loss"
+    assert {k: v for k, v in flat(composed(run)).items() if k.startswith(stock)} == {
+        k: v for k, v in flat(composed("evaluate", "data.val_files=x")).items() if k.startswith(stock)
+    }
+
+
+# Every combination of one run; of the others each algorithm once and each number of updates once.
+GRID = [("r1_distill_qwen_7b", algorithm, updates) for algorithm in ALGORITHMS for updates in UPDATES]
+GRID += [(run, *pair) for run in RUNS if run != "r1_distill_qwen_7b" for pair in zip(ALGORITHMS, UPDATES, strict=True)]
+
+
+@pytest.mark.parametrize(("run", "algorithm", "updates"), GRID)
+def test_every_algorithm_and_number_of_updates_is_accepted_by_verl(run, algorithm, updates):
+    # The nodes for vLLM alone come with the script of separate_async; no other run reads them.
+    flags = [f"+algorithm={algorithm}", f"updates_per_batch={updates}", "actor_rollout_ref.rollout.nnodes=1"]
+    config = composed(run, *flags)
+    accepted_by_verl(config)
+    actor = config.actor_rollout_ref.actor
+    assert config.data.train_batch_size == 256
+    assert actor.ppo_epochs * config.data.train_batch_size / actor.ppo_mini_batch_size == UPDATES[updates]
+    assert config.trainer.v1.separate_async.parameter_sync_step == UPDATES[updates]
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_two_algorithms_differ_in_the_loss_and_nothing_else(run):
+    names = (default_algorithm(run), "grpo", "clip_higher")
+    configs = {name: flat(composed(run, f"+algorithm={name}")) for name in names}
     loss = "actor_rollout_ref.actor.policy_loss"
-    for arm, config in arms.items():
-        different = {k for k in {*config, *arms["grpo"]} if config.get(k) != arms["grpo"].get(k)}
-        assert all(k.startswith(f"{loss}.") for k in different), arm
+    for name, config in configs.items():
+        different = {k for k in {*config, *configs["grpo"]} if config.get(k) != configs["grpo"].get(k)}
+        assert all(k.startswith(f"{loss}.") for k in different), name
         assert config[f"{loss}.loss_mode"] == "bapo"
     keys = [f"{loss}.{bound}_{end}" for bound in ("c_low", "c_high") for end in ("start", "max")]
-    assert [arms["grpo"][k] for k in keys] == [0.8, 0.8, 1.2, 1.2]  # Fig. 11
-    assert [arms["clip_higher"][k] for k in keys] == [0.8, 0.8, 1.28, 1.28]
+    assert [configs["grpo"][k] for k in keys] == [0.8, 0.8, 1.2, 1.2]  # Fig. 11
+    assert [configs["clip_higher"][k] for k in keys] == [0.8, 0.8, 1.28, 1.28]
 
 
 PAPER = {  # shared/paper.md: Sec. 5.1, Table 1 (avg@16), Eq. 8 (the ratio's anchor), Fig. 12 (steps)
@@ -163,15 +186,14 @@ def test_the_values_are_those_of_their_sources(run):
     expected = {**PAPER, **SKYWORK, **VERL}
     assert {key: config[key] for key in expected} == expected
     assert config["data.max_response_length"] == next(n for name, n in LENGTHS.items() if run.startswith(name))
-    loss = composed(run).actor_rollout_ref.actor.policy_loss
+    loss = composed(run, f"+algorithm={default_algorithm(run)}").actor_rollout_ref.actor.policy_loss
     bounds = [loss[f"{c}_{what}"] for c in ("c_low", "c_high") for what in ("start", "max", "step")]
-    arm = "bapo_octothinker" if run == "octothinker_3b" else "bapo"
-    assert [loss.target_contribution, *bounds] == BOUNDS[arm]
+    assert [loss.target_contribution, *bounds] == BOUNDS[default_algorithm(run)]
 
 
 @pytest.mark.parametrize("run", RUNS)
 def test_an_answer_cut_off_in_its_thoughts_has_no_answer_where_the_template_opens_them(run):
-    """As recipe/evaluate.py judges it. For BP-Math it depends on the model that takes its place."""
+    """As recipe/evaluation/evaluate.py grades it. For BP-Math it depends on the model that takes its place."""
     options = composed(run).reward.custom_reward_function.get("reward_kwargs", {})
     assert options == ({"thinking": True} if run.startswith("r1_distill") else {})
     compute_score = load_extern_object(str(ROOT / "reward" / "math_reward.py"), "compute_score_sync")
@@ -232,7 +254,7 @@ def test_a_model_with_fewer_positions_is_refused(run):
 def test_gradients_are_reduced_after_every_micro_batch_whichever_of_verls_defaults_holds():
     key = "use_no_sync_for_gradient_accumulation"
     assert FSDPEngineConfig()[key]  # its YAML has False
-    assert OmegaConf.load(RECIPE / "math.yaml").actor_rollout_ref.actor.fsdp_config[key] is False
+    assert OmegaConf.load(CONFIG / "math.yaml").actor_rollout_ref.actor.fsdp_config[key] is False
     assert not any(composed(run).actor_rollout_ref.actor.fsdp_config[key] for run in RUNS)
 
 
@@ -269,8 +291,7 @@ def test_two_checkpoints_at_most_are_on_the_disk_and_a_complete_one_always(run, 
     assert sorted(p.name for p in tmp_path.iterdir()) == ["080", "100"]
 
 
-YAML = [RECIPE / "math.yaml", *(RECIPE / f"{run}.yaml" for run in RUNS)]
-YAML += [*RECIPE.glob("arm/*.yaml"), *RECIPE.glob("staleness/*.yaml")]
+YAML = [CONFIG / "math.yaml", *(CONFIG / f"{run}.yaml" for run in RUNS), *CONFIG.glob("updates_per_batch/*.yaml")]
 SOURCE = re.compile(r"(Sec\.|Fig\.|Table|App\.|Eq\.|Alg\.) ?\d?|[Nn]ot in the paper")
 
 
@@ -317,7 +338,7 @@ def test_the_flash_attn_of_the_requirements_is_the_one_of_verls_extra():
 @pytest.fixture
 def calls(tmp_path, monkeypatch):
     """Runs a script with stand-ins for its commands; returns the argument lists they were called with."""
-    stand_in = tmp_path / "bin" / "python"
+    stand_in = tmp_path / "bin" / "python3"
     stand_in.parent.mkdir()
     # One line for each call, arguments behind NUL. A merge leaves its folder behind, as verl's does.
     stand_in.write_text(
@@ -333,9 +354,13 @@ def calls(tmp_path, monkeypatch):
 
     def run(script, *arguments, **variables):
         (tmp_path / "calls").write_text("")
-        clean = {k: v for k, v in os.environ.items() if k not in (*PATHS, "ARM", "STALENESS", "NNODES")}
+        clean = {
+            k: v
+            for k, v in os.environ.items()
+            if k not in (*PATHS, "ALGORITHM", "UPDATES_PER_BATCH", "EXPERIMENT_NAME", "NNODES")
+        }
         path = f"{stand_in.parent}:{os.environ['PATH']}"
-        environment = {**clean, "PATH": path, "PYTHON": str(stand_in), **variables}
+        environment = {**clean, "PATH": path, **variables}
         command = ["bash", str(EXAMPLES / script), *arguments]
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
         lines = (tmp_path / "calls").read_text().splitlines()
@@ -345,14 +370,14 @@ def calls(tmp_path, monkeypatch):
 
 
 def overrides_of(call: list[str]) -> tuple[str, dict[str, str]]:
-    """The recipe and the overrides of `python -m verl.trainer.main_ppo ...`."""
-    assert call[:6] == ["python", "-m", "verl.trainer.main_ppo", "--config-dir", str(RECIPE), "--config-name"]
+    """The recipe and the overrides of `python3 -m verl.trainer.main_ppo ...`."""
+    assert call[:6] == ["python3", "-m", "verl.trainer.main_ppo", "--config-dir", str(CONFIG), "--config-name"]
     return call[6], dict(argument.split("=", 1) for argument in call[7:])
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda s: s.name)
 def test_a_script_gives_paths_and_node_counts_and_verl_accepts_them(script, calls):
-    done, (call,) = calls(script, "trainer.test_freq=7", **PATHS, N_GPUS_PER_NODE="4")
+    done, (call,) = calls(script, "trainer.test_freq=7", **PATHS, NGPUS_PER_NODE="4")
     assert done.returncode == 0, done.stderr
     run, overrides = overrides_of(call)
     name = script.stem.removeprefix("run_bapo_").removesuffix("_fsdp")
@@ -366,41 +391,96 @@ def test_a_script_gives_paths_and_node_counts_and_verl_accepts_them(script, call
     )
     assert Path(config.reward.custom_reward_function.path) == ROOT / "reward" / "math_reward.py"
     assert (config.trainer.n_gpus_per_node, config.trainer.test_freq) == (4, 7)
-    # Without ARM and STALENESS it is the recipe as it stands.
+    # Without UPDATES_PER_BATCH it is the recipe as it stands, without ALGORITHM it is BAPO.
     assert flat(composed(run))["actor_rollout_ref.actor.ppo_mini_batch_size"] == (
         config.actor_rollout_ref.actor.ppo_mini_batch_size
     )
-    assert composed(run).actor_rollout_ref.actor.policy_loss == config.actor_rollout_ref.actor.policy_loss
+    assert overrides["+algorithm"] == default_algorithm(run)
+    assert "python3 -m verl.trainer.main_ppo --config-dir" in script.read_text()
+    assert '+algorithm="$ALGORITHM"' in script.read_text()  # in plain sight
     if run in sizing.RUNS:
         assert config.trainer.nnodes == sizing.RUNS[run].nodes
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda s: s.name)
-def test_one_script_three_arms(script, calls):
-    """The same command thrice: it differs in the arm, and in the folder so that no arm resumes another's checkpoint.
+def test_one_script_three_algorithms(script, calls):
+    """The same command thrice: it differs in the flag, and in the folder so that none resumes another's checkpoint.
 
-    Each is composed, at every staleness.
+    Each is composed, with every number of updates.
     """
     seen = []
-    for arm, staleness in itertools.product(("bapo", "grpo", "clip_higher"), STALENESS.values()):
-        _, (call,) = calls(script, **PATHS, ARM=arm, STALENESS=str(staleness))
+    for algorithm, updates in itertools.product(("bapo", "grpo", "clip_higher"), UPDATES.values()):
+        _, (call,) = calls(script, **PATHS, ALGORITHM=algorithm, UPDATES_PER_BATCH=str(updates))
         run, overrides = overrides_of(call)
         composed(run, *call[7:])
-        chosen, folder = overrides.pop("arm"), overrides.pop("trainer.default_local_dir")
-        assert chosen == ("bapo_octothinker" if (run, arm) == ("octothinker_3b", "bapo") else arm)
-        assert overrides.pop("staleness") == f"{staleness}x" and folder == f"/runs/{run}-{chosen}-staleness{staleness}"
+        folder = overrides.pop("trainer.default_local_dir")
+        assert overrides.pop("+algorithm") == algorithm
+        assert overrides.pop("updates_per_batch") == f"{updates}x" and folder == f"/runs/{run}-{algorithm}-{updates}x"
         # The log of a resumed run is a new file: verl's logger overwrites the one it finds.
         assert overrides.pop("+ray_kwargs.ray_init.runtime_env.env_vars.VERL_FILE_LOGGER_ROOT") == folder
         name = overrides.pop("trainer.experiment_name")
-        assert re.fullmatch(rf"{run}-{chosen}-staleness{staleness}-\d{{8}}-\d{{6}}", name)
+        assert re.fullmatch(rf"{run}-{algorithm}-{updates}x-\d{{8}}-\d{{6}}", name)
         seen.append(overrides)
     assert all(overrides == seen[0] for overrides in seen)
 
 
-@pytest.mark.parametrize("variable", ["MODEL_PATH", "TRAIN_FILE", "TEST_FILE", "CKPTS_DIR", "ROLLOUT_NNODES"])
+@pytest.mark.parametrize("algorithm", ["grpo", "clip_higher"])
+def test_the_twin_of_a_baseline_is_the_script_with_its_algorithm(algorithm, calls):
+    name = "r1_distill_qwen_7b_fsdp.sh"
+    _, (call,) = calls(f"run_{algorithm}_{name}", "a=b", **PATHS, UPDATES_PER_BATCH="2")
+    _, (same,) = calls(f"run_bapo_{name}", "a=b", **PATHS, UPDATES_PER_BATCH="2", ALGORITHM=algorithm)
+    without_time = [[part for part in c if "experiment_name" not in part] for c in (call, same)]
+    assert without_time[0] == without_time[1] and f"+algorithm={algorithm}" in call
+
+
+MAX_8K = "data.max_response_length=8192"
+LR = "actor_rollout_ref.actor.optim.lr=1e-6"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "rest"),
+    [
+        ([], ""),
+        ([MAX_8K], "-data.max_response_length_8192"),
+        ([MAX_8K, LR], "-actor_rollout_ref.actor.optim.lr_1e_6-data.max_response_length_8192"),
+        ([LR, MAX_8K], "-actor_rollout_ref.actor.optim.lr_1e_6-data.max_response_length_8192"),
+        (["trainer.v1.trainer_mode=sync"], "-trainer.v1.trainer_mode_sync"),
+        (["+data.new=[1, 2]"], "-+data.new__1__2_"),
+        (["~data.seed"], "-_data.seed"),
+        # verl's bookkeeping, and what is not an override at all
+        (["trainer.total_training_steps=400", "trainer.save_freq=5", "+ray_kwargs.ray_init.address=auto"], ""),
+        (["--cfg", "job", "--package=trainer"], ""),
+    ],
+)
+def test_the_folder_has_everything_on_the_command_line_that_changes_the_run(arguments, rest, calls):
+    _, (call,) = calls("run_bapo_r1_distill_qwen_7b_fsdp.sh", *arguments, **PATHS)
+    assert f"trainer.default_local_dir=/runs/r1_distill_qwen_7b-bapo-4x{rest}" in call
+    assert [c for c in call if c.startswith("trainer.experiment_name=r1_distill_qwen_7b-bapo-4x" + rest)]
+
+
+def test_a_long_command_line_has_a_folder_of_its_own_with_a_name_that_fits(calls):
+    folders = set()
+    for lr in ("1e-6", "2e-6"):
+        many = [f"actor_rollout_ref.actor.optim.key{i}={lr}" for i in range(20)]
+        _, (call,) = calls("run_bapo_r1_distill_qwen_7b_separate_async.sh", *many, **PATHS)
+        (folder,) = [c for c in call if c.startswith("trainer.default_local_dir=")]
+        folders.add(folder)
+        assert len(Path(folder).name) < 200
+    assert len(folders) == 2
+
+
+def test_a_run_can_be_resumed_under_its_name_with_other_overrides(calls):
+    _, (call,) = calls("run_bapo_r1_distill_qwen_7b_fsdp.sh", "a=b", **PATHS, EXPERIMENT_NAME="mine")
+    assert "trainer.default_local_dir=/runs/mine" in call
+
+
+@pytest.mark.parametrize("variable", ["MODEL_PATH", "TRAIN_FILE", "CKPTS_DIR", "ROLLOUT_NNODES"])
 def test_a_missing_path_is_a_sentence(variable, calls):
+    """Public models and data have a default."""
     given = {k: v for k, v in PATHS.items() if k != variable}
-    done, called = calls("run_bapo_r1_distill_qwen_7b_separate_async.sh", **given)
+    asynchronous = variable == "ROLLOUT_NNODES"
+    run = "r1_distill_qwen_7b_separate_async" if asynchronous else "bp_math_7b_fsdp"
+    done, called = calls(f"run_bapo_{run}.sh", **given)
     assert done.returncode != 0 and called == []
     assert f"{variable}: set {variable} to " in done.stderr
 
@@ -429,11 +509,11 @@ def test_a_checkpoint_is_merged_once_and_evaluated(calls, tmp_path):
     assert merge[1:] == (
         f"-m verl.model_merger merge --backend fsdp --local_dir {step}/actor --target_dir {step}/merged.part".split()
     )
-    assert evaluate[1:4] == [str(RECIPE / "evaluate.py"), "-o", "/out"] and evaluate[-1] == "a=b"
+    assert evaluate[1:4] == [str(RECIPE / "evaluation" / "evaluate.py"), "-o", "/out"] and evaluate[-1] == "a=b"
     assert f"actor_rollout_ref.model.path={step}/merged" in evaluate
     assert composed("evaluate").actor_rollout_ref.rollout.val_kwargs.n == 16
     done, (evaluate,) = calls("evaluate_checkpoint.sh", **variables)
-    assert evaluate[1] == str(RECIPE / "evaluate.py")
+    assert evaluate[1] == str(RECIPE / "evaluation" / "evaluate.py")
 
 
 def test_the_batch_script_is_valid_shell():
@@ -479,7 +559,7 @@ def test_fused_kernels_would_save_the_logits():
     assert memory["head"] == 7_772_045_312
     # 16 * 7615616512 / 8 + 5.45 + 6.99 + 7.77 + 8 = 43.4 GB in the place of 78.0 GB
     assert sum(memory.values()) + sizing.RESERVED == pytest.approx(43.44e9, abs=5e6)
-    assert "from 78 GB to 43" in README
+    assert "from 78 GB to 43" in PAGES
     short = config.copy()
     short.actor_rollout_ref.actor.ppo_max_token_len_per_gpu = 10_000
     assert sizing.update_memory(measured("r1_distill_qwen_7b"), short, gpus=8)["head"] == 4_671_406_080
@@ -583,7 +663,7 @@ def test_the_table_is_printed_for_ones_own_cluster(capsys, monkeypatch, tmp_path
     assert "RECIPE must be one of octothinker_3b, r1_distill_qwen_7b" in capsys.readouterr().err
 
 
-def test_the_readme_has_the_sizes_of_the_script(capsys, monkeypatch):
+def test_the_page_has_the_sizes_of_the_script(capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["sizing.py"])
     sizing.main()
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in capsys.readouterr().out.splitlines()]
@@ -594,6 +674,6 @@ def test_the_readme_has_the_sizes_of_the_script(capsys, monkeypatch):
         [small["run"], small["tokens a step"], *(small[k] for k in wanted), *(large[k] for k in wanted)]
         for small, large in zip(rows[::2], rows[1::2], strict=True)
     ]
-    section = README.split("## The paper's runs")[1].split("\n## ")[0]
-    table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.splitlines() if "M | " in line]
+    lines = [line for line in PAGES.splitlines() if line.startswith(tuple(f"| {run} | " for run in sizing.RUNS))]
+    table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
     assert table == expected

@@ -1,10 +1,11 @@
 """Samples a checkpoint on test sets through verl's own validation, grades the answers, and prints the tables.
 
-    python recipe/evaluate.py -o DIR --data aime24.parquet aime25.parquet -- actor_rollout_ref.model.path=MODEL ...
-    python recipe/evaluate.py -o DIR        grades again what DIR holds, and generates nothing
+    python recipe/evaluation/evaluate.py -o DIR --data aime24.parquet ... -- actor_rollout_ref.model.path=MODEL ...
+    python recipe/evaluation/evaluate.py -o DIR        grades again what DIR holds, and generates nothing
 
-What follows `--` are verl's keys, over those of evaluate.yaml; MODEL is a Hugging Face checkpoint, merged if it is one
-of verl's (`python -m verl.model_merger merge`). examples/evaluate.sh is this command with its paths.
+What follows `--` are verl's keys, over those of recipe/config/evaluate.yaml; MODEL is a Hugging Face checkpoint,
+merged if it is one of verl's (`python -m verl.model_merger merge`). examples/evaluate.sh is this command with its
+paths.
 
 For each test set DIR/NAME/ keeps `generations.jsonl` (verl's dump: one answer a line), `settings.json` (what it was
 made with) and `train.log`. It is there as a whole or not at all: a set that is there is skipped, one that was
@@ -26,12 +27,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow.parquet
-from prepare_data import REWARD, load_reward, write_whole
-from process import Run, interrupt_on_signals, waiting_bar
 from scores import Sample, as_markdown, as_text, published, quoted_table, reason_table, score_table, statistics
 from tqdm import tqdm
 
-RECIPE = Path(__file__).resolve().parent
+RECIPE = Path(__file__).resolve().parents[1]
+sys.path.append(str(RECIPE))  # for what several of its folders share
+
+from files import write_whole  # noqa: E402
+from grader import REWARD, load_reward  # noqa: E402
+from process import Run, interrupt_on_signals, waiting_bar  # noqa: E402
+
+CONFIG = RECIPE / "config"
 SETTINGS = {  # what decides the answers, by verl's key; the hardware does not
     "model": "actor_rollout_ref.model.path",
     "samples": "actor_rollout_ref.rollout.val_kwargs.n",
@@ -59,7 +65,7 @@ def compose(overrides: list[str]) -> dict:
     import verl  # noqa: F401, makes the groups of verl's plug-ins known to Hydra
     from omegaconf import OmegaConf
 
-    with hydra.initialize_config_dir(str(RECIPE), version_base=None):
+    with hydra.initialize_config_dir(str(CONFIG), version_base=None):
         config = hydra.compose("evaluate", overrides)
     values = {name: OmegaConf.select(config, key) for name, key in SETTINGS.items()}
     return {name: OmegaConf.to_container(v) if OmegaConf.is_config(v) else v for name, v in values.items()}
@@ -89,11 +95,11 @@ def check_finished(directory: Path, settings: dict) -> None:
 def command(data: Path, dump: Path, overrides: list[str]) -> list[str]:
     """verl's trainer, which with evaluate.yaml does one validation."""
     return [
-        *(sys.executable, "-m", "verl.trainer.main_ppo", "--config-dir", str(RECIPE), "--config-name", "evaluate"),
+        *(sys.executable, "-m", "verl.trainer.main_ppo", "--config-dir", str(CONFIG), "--config-name", "evaluate"),
         f"data.val_files={data}",
         f"trainer.validation_data_dir={dump}",
         f"reward.custom_reward_function.path={REWARD}",
-        f"reward.reward_manager.module.path={RECIPE / 'length_reward_manager.py'}",
+        f"reward.reward_manager.module.path={Path(__file__).with_name('length_reward_manager.py').resolve()}",
         *overrides,
     ]
 
@@ -227,7 +233,9 @@ def report(results: dict[str, dict], reasons: tuple[str, ...], draw) -> str:
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--data", type=Path, nargs="*", default=[], metavar="NAME.parquet", help="of prepare_data.py")
+    parser.add_argument(
+        "--data", type=Path, nargs="*", default=[], metavar="NAME.parquet", help="of recipe/data/prepare_data.py"
+    )
     parser.add_argument("overrides", nargs="*", metavar="-- KEY=VALUE", help="verl's keys")
     return parser.parse_args()
 
@@ -235,7 +243,7 @@ def parse_args() -> argparse.Namespace:
 def evaluate(output: Path, data: list[Path], overrides: list[str]) -> None:
     for path in data:
         if not path.is_file():
-            raise EvaluationError(f"--data {path} is not there: recipe/prepare_data.py makes it")
+            raise EvaluationError(f"--data {path} is not there: recipe/data/prepare_data.py makes it")
     common = compose(overrides) if data else {}
     for path in data:
         settings = settings_of(path, common)

@@ -5,7 +5,7 @@ and every key that it returns travels into the dump:
 
     reward.reward_manager.source=importlib
     reward.reward_manager.name=LengthRewardManager
-    reward.reward_manager.module.path=/absolute/path/to/recipe/length_reward_manager.py
+    reward.reward_manager.module.path=/absolute/path/to/recipe/evaluation/length_reward_manager.py
 """
 
 from pathlib import Path

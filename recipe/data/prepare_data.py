@@ -1,7 +1,7 @@
 """Makes the paper's data sets into parquet files in verl's schema.
 
-    python recipe/prepare_data.py skywork-7b aime24 aime25 math500 -o DIR
-    python recipe/prepare_data.py math500 -o DIR --source PATH       a local copy: a parquet or JSON file, or a folder
+    python recipe/data/prepare_data.py skywork-7b aime24 aime25 math500 -o DIR
+    python recipe/data/prepare_data.py math500 -o DIR --source PATH    a local copy: a parquet or JSON file, or a folder
 
 Each NAME becomes DIR/NAME.parquet, as a whole or not at all, the same bytes from the same source.
 
@@ -9,14 +9,12 @@ skywork-7b, skywork-32b: Skywork-OR1-RL-Data, split math, with 1 <= model_diffic
 R1-Distill of that size failed in some of 16 samples, not in all. aime24, aime25, math500: one row a problem.
 
 Every prompt asks for a box, once: INSTRUCTION is added where the source does not ask itself. Every gold is read by the
-judge, reward/math_reward.py. One that it cannot read is an error in a test set, which is not to shrink; a training row
+grader, reward/math_reward.py. One that it cannot read is an error in a test set, which is not to shrink; a training row
 is left out and listed in DIR/NAME.left_out.json. What was changed or dropped is printed with counts.
 """
 
 import argparse
-import importlib.util
 import json
-import os
 import re
 import signal
 import sys
@@ -28,7 +26,11 @@ from pathlib import Path
 from datasets import Dataset, load_dataset
 from tqdm import tqdm
 
-REWARD = Path(__file__).resolve().parents[1] / "reward" / "math_reward.py"
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # recipe/, for what several of its folders share
+
+from files import write_whole  # noqa: E402
+from grader import load_reward  # noqa: E402
+
 INSTRUCTION = (
     "Please reason step by step, and put your final answer within \\boxed{}."  # the words of R1-Distill's card
 )
@@ -169,19 +171,11 @@ def aime_gold(answer: str, found: Counter) -> str:
     return str(int(text))
 
 
-def load_reward():
-    """reward/math_reward.py, by path as verl loads it."""
-    spec = importlib.util.spec_from_file_location("math_reward", REWARD)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def unreadable(golds: list[str], name: str) -> set[str]:
-    """The golds that the judge cannot read."""
+    """The golds that the grader cannot read."""
     reward = load_reward()
     different = sorted(set(golds))
-    with ThreadPoolExecutor(2) as threads:  # as many as the judge has workers
+    with ThreadPoolExecutor(2) as threads:  # as many as the grader has workers
         readable = threads.map(reward.can_parse, different)
         checked = tqdm(zip(different, readable, strict=True), total=len(different), desc=f"{name}: golds", unit="gold")
         return {gold for gold, fine in checked if not fine}
@@ -216,7 +210,7 @@ def test_set(name: str, rows: Dataset, is_copy: bool) -> list[dict]:
     """Rows for verl of aime24, aime25 or math500.
 
     Raises:
-        DataError: if the judge cannot read a gold, or the hub's copy has not as many problems as it is known to have.
+        DataError: if the grader cannot read a gold, or the hub's copy has not as many problems as it is known to have.
     """
     problems, found = without_repeats(rows, name), Counter()
     made = []
@@ -231,7 +225,7 @@ def test_set(name: str, rows: Dataset, is_copy: bool) -> list[dict]:
     say("prompts that asked for a box themselves", sum("\\boxed" in problem for problem in problems))
     say("problems", len(problems), compared(name, len(problems), is_copy))
     if bad := unreadable([row["reward_model"]["ground_truth"] for row in made], name):
-        raise DataError(f"{name}: the judge cannot read {len(bad)} of the answers: {', '.join(sorted(bad))}")
+        raise DataError(f"{name}: the grader cannot read {len(bad)} of the answers: {', '.join(sorted(bad))}")
     return made
 
 
@@ -278,7 +272,7 @@ def skywork(name: str, rows: Dataset, is_copy: bool, left_out: Path) -> Dataset:
     chosen = rows.select(kept)
     golds = [reward_model["ground_truth"] for reward_model in chosen["reward_model"]]
     bad = unreadable(golds, name)
-    say("rows whose gold the judge cannot read, left out", sum(gold in bad for gold in golds))
+    say("rows whose gold the grader cannot read, left out", sum(gold in bad for gold in golds))
     left_out.unlink(missing_ok=True)
     if bad:
         write_whole(left_out, lambda path: path.write_text(json.dumps(sorted(bad), indent=1) + "\n"))
@@ -292,16 +286,6 @@ def skywork(name: str, rows: Dataset, is_copy: bool, left_out: Path) -> Dataset:
 # --------------------------------------------------------------------------------------------------------------------
 # Writing
 # --------------------------------------------------------------------------------------------------------------------
-
-
-def write_whole(path: Path, write) -> None:
-    """`write(temporary path)`, then one rename: a reader sees the old file, the new one, or none."""
-    temporary = path.with_name(f".{path.name}-{os.getpid()}")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def prepare(name: str, directory: Path, path: Path | None) -> None:

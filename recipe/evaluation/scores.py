@@ -1,4 +1,4 @@
-"""What an evaluation reports: statistics of judged samples, the published numbers beside them, and tables.
+"""What an evaluation reports: statistics of graded samples, the published numbers beside them, and tables.
 
 Pure functions. c_i of n_i samples of problem i are correct.
 """
@@ -16,7 +16,7 @@ SEED = 0
 
 @dataclass(frozen=True)
 class Sample:
-    """One judged answer. `vote` is the normalised answer, None where there is none."""
+    """One graded answer. `vote` is the normalised answer, None where there is none."""
 
     problem: str
     correct: bool

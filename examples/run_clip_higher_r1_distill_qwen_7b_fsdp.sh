@@ -1,0 +1,3 @@
+#!/usr/bin/env bash
+# Clip-higher, [0.8, 1.28] | otherwise run_bapo_r1_distill_qwen_7b_fsdp.sh: the baseline of Fig. 11, with BAPO's metrics
+ALGORITHM=clip_higher exec bash "$(dirname "${BASH_SOURCE[0]}")/run_bapo_r1_distill_qwen_7b_fsdp.sh" "$@"
