@@ -86,7 +86,9 @@ def read_run(path: Path) -> Run:
             run.append((record["step"], record["data"]))
         except (ValueError, KeyError, TypeError):
             if number < len(lines):
-                raise ValueError(f"{path}:{number} is not a line of verl's file logger: {line[:80]}") from None
+                raise ValueError(
+                    f"{path}:{number} is not a line of verl's file logger: {line[:80].decode(errors='replace')}"
+                ) from None
             warnings.warn(f"{path}: the last line is cut short (a killed run?) and skipped", stacklevel=2)
     if not run:
         warnings.warn(f"{path} is empty: no step was logged", stacklevel=2)
@@ -163,21 +165,23 @@ def draw_panel(axes: Axes, panel: Panel, settings: dict[str, list[Run]]) -> None
 
 
 def draw_figure(panels: list[Panel], settings: dict[str, list[Run]]) -> Figure:
-    """The panels, three a row, under a legend of the settings where there is more than one run.
+    """Any number of panels, three in a row, under a legend of the settings where there is more than one run.
 
     Raises:
         ValueError: for more settings than there are colors.
     """
     if len(settings) > len(COLORS):
         raise ValueError(f"a figure can tell {len(COLORS)} settings apart, got {len(settings)}: {', '.join(settings)}")
-    rows = len(panels) // COLUMNS
+    rows = math.ceil(len(panels) / COLUMNS)
     figure = Figure(figsize=(11, 3.2 * rows), layout="constrained")
     figure.get_layout_engine().set(h_pad=0.1)
-    axes = figure.subplots(rows, COLUMNS, squeeze=False)
-    for place, panel in zip(axes.flat, panels, strict=True):
+    axes = figure.subplots(rows, COLUMNS, squeeze=False).flat
+    for place, panel in zip(axes, panels, strict=False):
         draw_panel(place, panel, settings)
-    for place in axes[-1]:
+    for place in axes[max(0, len(panels) - COLUMNS) : len(panels)]:  # the lowest panel of each column
         place.set_xlabel("step", fontsize=11)
+    for place in axes[len(panels) :]:
+        place.remove()
     labels = [f"{name} ({len(runs)} seeds)" if len(runs) > 1 else name for name, runs in settings.items()]
     title = "line: mean over seeds, band: lowest to highest" if labels != list(settings) else None
     if title or len(labels) > 1:
