@@ -1,8 +1,8 @@
-"""What a user looks at beside the bounds: how stale the data is, who dominates it, and where entropy is heading.
+"""Metrics beside the bounds: ratio quantiles, the balance of positive and negative tokens, the change of entropy.
 
-Pure functions on tensors, as in clipping.py: numbers of single tokens are added up in the buckets that the search
-already fills, and in a histogram of r_t. Both are additive over micro-batches and ranks, so that none of this needs a
-pass over the tokens, a collective or a host sync of its own.
+Pure functions on tensors, as in clipping.py. Values of single tokens are added up in the buckets that the search
+already fills, and in a histogram of r_t. Both are additive over micro-batches and ranks. So the metrics need no forward
+pass, collective or host sync of their own.
 
 Shapes: [*] the shape of a batch of response tokens, here [B, T] with one answer in each row; L, H the numbers of
 candidates for c_low and c_high.
@@ -28,7 +28,7 @@ ROWS = 5
 def token_rows(
     log_prob: Tensor, ratio: Tensor, advantages: Tensor, mask: Tensor, is_weights: Tensor | None
 ) -> tuple[Tensor, ...]:
-    """The numbers of each token that `diagnose` needs in sum, ROWS times [B, T].
+    """The values of each token whose sums `diagnose` needs, ROWS times [B, T].
 
     The Entropy-Clip Rule speaks of tokens drawn from pi_theta. Ours were drawn from pi_rollout, so each counts
     r_t times (with `rollout_is_weights`, r_t w_t times). An answer of n tokens is counted as 1/n in each of them.
@@ -65,7 +65,7 @@ def ratio_quantile(histogram: Tensor, q: float) -> Tensor:
 
 
 class Diagnosis(NamedTuple):
-    """Each a 0-dim float64 tensor, nan where undefined (a share or a mean of nothing)."""
+    """Each a 0-dim float64 tensor, nan where its denominator is zero."""
 
     negative_tokens: Tensor
     positive_length: Tensor

@@ -1,9 +1,9 @@
-r"""Whether two answers are equal: their structure is compared here, pairs of scalars by the `decide` that is passed.
+r"""Whether two answers are equal: their structure is compared here, and pairs of scalars by the argument `decide`.
 
 The rules, where mathematics alone does not decide:
   1. Only the text after the last `</think>` counts; thinking that never closes has no answer.
-  2. The answer is the last box with something in it; a last box that never closes is no answer. Boxes with nothing
-     between them but commas, "or", "and", list marks are one answer: their list.
+  2. The answer is the content of the last non-empty \boxed{}. If the last one never closes there is no answer. Several
+     with only commas, "or", "and" or list marks between them are one answer, a list.
   3. A bare list and a set are unordered and equal; a tuple or an interval is ordered, its brackets count. Named values
      such as x=2, y=3 are the tuple (2,3), in the order of their names.
   4. A decimal equals an exact number if it is that number, or a correct rounding of a number that has no finite
@@ -16,7 +16,7 @@ The rules, where mathematics alone does not decide:
   8. Single letters keep their case; words do not. Three or more letters in a row are a word, not a product.
   9. Of a chain of equations the last side is the answer, and numbers along the chain must agree (41 = 42 is wrong).
 
-Every verdict is True, False, or None where it hangs on a pair for which `decide` returned None.
+Every result is True, False, or None where it depends on a pair for which `decide` returned None.
 """
 
 import re
@@ -37,7 +37,7 @@ def compare(gold: str, answer: str, decide: Decide) -> bool | None:
 
     Args:
         gold: an acceptable answer, as the data has it.
-        answer: what the model boxed; several boxes joined by ", ".
+        answer: the content of the model's \boxed{}; that of several joined by ", ".
         decide: (gold, answer) -> True, False, or None for "cannot say".
 
     >>> compare(r"(1, \frac{1}{2})", "(1.0, 0.5)", equal_numbers), compare("1,2", r"\{2, 1\}", equal_numbers)
@@ -59,13 +59,13 @@ def compare(gold: str, answer: str, decide: Decide) -> bool | None:
 
 
 def as_list(boxes: list[str]) -> str:
-    """Several boxes as the one list they make; a box that is repeated says nothing new."""
+    """The contents of several \\boxed{} as one list, each once."""
     distinct = {canonical(box): box for box in boxes}
     return ", ".join(distinct.values())
 
 
 def scalars(gold: str) -> list[str]:
-    """What a gold is made of, down to what `decide` would be asked about; nothing where it is words."""
+    """The scalars of a gold about which `decide` would be asked; none where it is words."""
     text = normalize(gold)
     if words.is_words(text) or re.fullmatch(r"\(?[A-Za-z]\)?", text):
         return []

@@ -1,4 +1,4 @@
-r"""A scalar in LaTeX as a tree, for the part of LaTeX that has one reading; math-verify reads the rest.
+r"""A scalar in LaTeX as a tree, for the part of LaTeX that has only one reading. math-verify parses the rest.
 
 A tree is a tuple: ("num", Fraction), ("sym", name), ("const", "pi" | "e" | "i"), ("+" | "*" | "/" | "^", left, right),
 ("-", argument), ("fn", name, argument), ("root", degree, argument), ("log", base, argument), ("binom", n, k),
@@ -13,7 +13,7 @@ Tree = tuple
 
 FUNCTIONS = frozenset(
     "sin cos tan cot sec csc sinh cosh tanh arcsin arccos arctan ln exp".split()
-)  # \log is left out: its base is the reader's guess
+)  # without \log, whose base is ambiguous
 GREEK = frozenset("alpha beta gamma delta epsilon theta lambda mu nu rho sigma tau phi chi psi omega".split())
 _TOKEN = re.compile(
     r"\s*(?:(?P<num>[0-9]+(?:\.[0-9]+)?|\.[0-9]+)|(?P<command>\\[a-zA-Z]+|\\%)|(?P<mark>[a-zA-Z+\-*/^_(){}\[\]!|=]))"
@@ -122,7 +122,7 @@ class Reader:
         if token == "|":
             return not self.in_bars
         if token[0].isdigit() or token[0] == ".":
-            raise UnreadError  # x2, )2: a slip of the writer's
+            raise UnreadError  # x2, )2: probably a typing error
         return (
             token[0].isalpha()
             or token in ("(", "{")

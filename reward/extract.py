@@ -1,12 +1,12 @@
-r"""Which text of a response is graded. Pure functions, linear in the text: they run on the event loop, on text that a
-model may have written to hurt. The rules are in compare.py.
+r"""Extracts the answer from a response. Pure functions in linear time: they run on the event loop, on text that may be
+adversarial. The rules are in compare.py.
 """
 
 import json
 import re
 
-NO_ANSWER, OVER_LENGTH = "[NO_ANSWER]", "[OVER_LENGTH]"  # what `pred` says where there is no answer to vote for
-MAX_BOXES = 64  # more boxes in a row than this are no list anyone asked for
+NO_ANSWER, OVER_LENGTH = "[NO_ANSWER]", "[OVER_LENGTH]"  # the values of `pred` where there is no answer
+MAX_BOXES = 64  # more in a row than this are not a list
 
 _BRACE = re.compile(r"\\.|[{}]", re.S)
 _BOX = re.compile(r"\\(?:boxed|fbox)\s{0,8}\{")

@@ -1,7 +1,7 @@
 r"""One line of LaTeX for one answer: `normalize` applies the rules of rules.py, `canonical` also takes numbers to
 lowest terms.
 
-Gone: delimiters, fonts, colours, alphabets, spacing, thousands separators, units, currency, labels and words around
+Removed: delimiters, fonts, colours, alphabets, spacing, thousands separators, units, currency, labels and words around
 numbers. Kept, because they carry meaning: percent signs, degrees, equations, the ", " that tells a list from 1,234.
 Nothing is computed. Answers are at most some thousand characters here (grade.py), so these run on the event loop too.
 """
@@ -16,7 +16,7 @@ from .structure import is_name, sides
 
 @lru_cache(maxsize=4000)
 def unset(raw: str) -> str:
-    r"""Without its setting: delimiters, colours, fonts, alphabets. Texts are kept, as \text{...}."""
+    r"""The text without its typesetting: delimiters, colours, fonts, alphabets. Texts are kept, as \text{...}."""
     text = one_space(raw)
     for rule in SETTING:
         text = rule(text)

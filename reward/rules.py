@@ -1,6 +1,6 @@
 r"""The rewriting rules, in order, each with an example: (gold, answer, equal) that fails without it.
 
-tests/test_math_reward.py takes out one rule at a time and looks at its example; a rule without effect goes.
+tests/test_math_reward.py removes one rule at a time and checks its example, so that every rule has an effect.
 """
 
 import re
@@ -13,7 +13,7 @@ from .words import BARE_UNIT, drop_label, drop_texts, is_words, texts_as_separat
 
 @dataclass(frozen=True)
 class Rule:
-    """A rewriting of one string, and the verdict that depends on it."""
+    """A rewriting of one string, with an example whose result depends on it."""
 
     rewrite: Callable[[str], str]
     gold: str

@@ -1,8 +1,8 @@
-r"""What expression.py does not read, read by math-verify: sets, matrices, unusual commands; and its own comparison.
+r"""Parses with math-verify what expression.py does not: sets, matrices, unusual commands. Compares the results.
 
-Where both readings are scalars or equations they are compared by identity.py all the same, for math-verify compares to
-15 digits. Its `verify` decides the rest: sets, inequalities, unknown functions. Its time limits are off: they need a
-signal handler, which Python does not run while a big-integer power holds the interpreter. worker.py has its own.
+Scalars and equations are compared by identity.py here too, because math-verify compares to 15 digits. Its `verify`
+compares the rest: sets, inequalities, unknown functions. Its time limits are off, because they need a signal handler,
+which Python does not run during the power of a big integer. worker.py has its own limits.
 """
 
 import logging

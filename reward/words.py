@@ -1,7 +1,8 @@
-r"""Words in answers: units, labels, introductions and choices; which may be dropped, and which carry the answer.
+r"""Words in answers: units, labels, introductions and choices. Which may be dropped, and which are the answer.
 
-A text is dropped beside a number if it is a unit or a counted thing behind it, or an introduction before it. It stays
-if it has a digit or a word of number, operation or negation. Beside letters alone only units and introductions go.
+Beside a number, a text is dropped if it is a unit or a counted thing after it, or an introduction before it. It is kept
+if it has a digit or a word for a number, an operation or a negation. Beside letters alone only units and introductions
+are dropped.
 """
 
 import re
@@ -77,7 +78,7 @@ def texts_as_separators(text: str) -> str:
 
 
 def drop_texts(text: str) -> str:
-    """Without the texts that say nothing; those that carry the answer stay, as text or as the numbers in it."""
+    """The answer without the texts that do not change it; other texts stay, as text or as the numbers in them."""
     rest = _TEXT.sub("", text)
     if re.search(r"[0-9]|\\[a-zA-Z]|(?<![a-zA-Z])[a-zA-Z](?![a-zA-Z])|[+*/^=]", rest) is None:
         return _ANSWER.sub("", re.sub(r"\\text\{([^{}]*)\}", r" \1 ", text))  # the words are the answer

@@ -1,4 +1,4 @@
-"""A process that may be killed: compares answers that need algebra, one JSON object per line. Started by pool.py.
+"""A worker process, which may be killed: compares answers that need algebra, one JSON object per line (pool.py).
 
     -> {"golds": [...], "answer": "..."}    <- {"equal": bool, "unparsed": bool}, {"too_large": true}, {"error": why}
     -> {"gold": "..."}                      <- {"unparsed": bool}
@@ -81,7 +81,7 @@ def main() -> None:
             reply = answer_request(json.loads(line), verify)
         except TooLargeError:
             reply = {"too_large": True}
-        except Exception as error:  # one answer's trouble; the caller counts it under "error"
+        except Exception as error:  # counted as "error" by the caller
             reply = {"error": type(error).__name__}
         signal.setitimer(signal.ITIMER_PROF, 0)
         print(json.dumps(reply), file=replies, flush=True)

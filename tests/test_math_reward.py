@@ -1,4 +1,4 @@
-r"""reward/: verdicts, reasons, and that no answer can take the grader down.
+r"""reward/: results, reasons, and that no answer can stop the grader.
 
 The grader is loaded as verl loads it, by path. What these tests do NOT exercise: several nodes, a machine under memory
 pressure, the whole training pipeline (tests/test_cpu.py does).
@@ -380,7 +380,7 @@ def grade_repetitions(grade):
 
 
 def test_no_repetition_holds_up_the_event_loop():
-    """What is settled without a worker has no clock. The limit is for a hang: all of them together take seconds."""
+    """What is graded without a worker has no time limit. All of it takes seconds; the limit here is for a hang."""
     process = multiprocessing.get_context("fork").Process(target=grade_repetitions, args=(grade,))
     process.start()
     process.join(timeout=240)
