@@ -28,7 +28,7 @@ _NO_RATIO = 1e-12
 def candidates(start: float, maximum: float, step: float) -> list[float]:
     """The values start, start + step, ... up to maximum, counted in integers (Algorithm 1's grid of one bound).
 
-    Adding 0.02 to a float fifteen times ends one step short of 0.9; counting does not.
+    Adding 0.02 fifteen times in floats would end one step short of 0.9.
 
     >>> candidates(0.6, 0.9, 0.02)[-1], len(candidates(0.6, 0.9, 0.02)), len(candidates(1.2, 3.0, 0.05))
     (0.9, 16, 37)

@@ -51,7 +51,7 @@ def ratio_histogram(log_prob: Tensor, old_log_prob: Tensor, mask: Tensor) -> Ten
 
 
 def ratio_quantile(histogram: Tensor, q: float) -> Tensor:
-    """The smallest r, to half a percent, that a share q of the tokens does not exceed; nan where there is no token.
+    """The q-quantile of r, accurate to half a percent: r <= it for a share q of the tokens. nan without tokens.
 
     >>> log_prob = torch.tensor([0.0, 0.0, 0.0, 0.7])
     >>> histogram = ratio_histogram(log_prob, torch.zeros(4), torch.ones(4))

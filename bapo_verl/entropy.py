@@ -17,7 +17,7 @@ def without_entropy_graph(engine: BaseEngine, loss_function: Callable) -> Iterat
     """The engine computes the entropy under no_grad where that is possible. The loss function detaches it anyway.
 
     Packed batches on FSDP, veOmni, TorchTitan and AutoModel call `compute_entropy_from_logits`, an attribute of the
-    engine. Padded batches and Megatron's engines make the graph; it is dropped when the loss is computed.
+    engine. For padded batches, and in Megatron, the engine builds the graph, which is freed when the loss is computed.
     """
     compute = getattr(engine, "compute_entropy_from_logits", None)
     if compute is not None:

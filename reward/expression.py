@@ -151,7 +151,7 @@ class Reader:
         return tree
 
     def script(self) -> Tree:
-        """What stands behind ^ or _: a group or one sign."""
+        """The exponent or index after ^ or _: a group or one token."""
         token = self.peek()
         if token == "{":
             return self.group("{", "}")
@@ -186,7 +186,7 @@ class Reader:
         raise UnreadError
 
     def refuse_mixed_number(self) -> None:
-        r"""2\frac{1}{3} is a sum, 2\frac{x}{3} a product; beside other factors either is a guess."""
+        r"""2\frac{1}{3} is a sum, 2\frac{x}{3} a product; beside other factors both readings are possible."""
         if self.peek() == "\\frac" and self.peek(2)[:1].isdigit() and self.peek(3) == "}":
             raise UnreadError
 
@@ -244,7 +244,7 @@ class Reader:
         return tree if exponent is None else ("^", tree, exponent)
 
     def argument(self) -> Tree:
-        r"""(x+1), x, 2x, \frac{x}{2}; \sin x y and \sin(x)^2 are guesses."""
+        r"""(x+1), x, 2x, \frac{x}{2}; \sin x y and \sin(x)^2 are ambiguous."""
         if self.peek() == "(":
             tree = self.group("(", ")")
         else:
@@ -290,14 +290,14 @@ def has(tree: Tree, *heads: str) -> bool:
 
 
 def has_open_bounds(tree: Tree) -> bool:
-    """Whether a sum or product runs to a letter."""
+    """Whether a bound of a sum or product contains a letter."""
     if tree[0] in ("sum", "prod") and names(tree[2]) | names(tree[3]):
         return True
     return any(has_open_bounds(part) for part in tree[1:] if isinstance(part, tuple))
 
 
 def substitute(tree: Tree, at: dict[str, Tree]) -> Tree:
-    """The tree with trees for its letters."""
+    """The tree with its letters replaced by the trees of `at`."""
     if tree[0] == "sym":
         return at.get(tree[1], tree)
     if tree[0] in ("sum", "prod"):

@@ -32,7 +32,7 @@ WINDOW = 1000
 
 @dataclass(frozen=True)
 class Options:
-    """What `reward.custom_reward_function.reward_kwargs` may set.
+    """The keys of `reward.custom_reward_function.reward_kwargs`.
 
     Args:
         workers: processes per caller (verl has 8 reward workers, each its own caller). Started when first needed.
@@ -80,7 +80,7 @@ _OPTION_NAMES = frozenset(field.name for field in fields(Options))
 
 @lru_cache(maxsize=64)
 def _options(known: frozenset, others: frozenset) -> Options:
-    """The options of one run, checked once; names that are no option are reported once."""
+    """The options of one run, checked once; unknown names are reported once."""
     if unknown := sorted(others - VERLS_OWN):
         logger.error("reward_kwargs %s are no options of math_reward and are ignored", unknown)
     return Options(**dict(known))
@@ -152,7 +152,7 @@ def grade_by_structure(response: str, ground_truth, options: Options) -> Case:
 
 
 def finish(case: Case, reply: dict) -> None:
-    """A worker's reply as a reason."""
+    """Set the reason from a worker's reply."""
     case.killed, case.unparsed = reply["killed"], reply.get("unparsed", False)
     case.seconds += reply["seconds"]
     if "equal" in reply:
@@ -164,7 +164,7 @@ def finish(case: Case, reply: dict) -> None:
 
 
 def verdict_of(case: Case, response: str, options: Options) -> dict:
-    """The dict verl gets: the same keys whatever happened."""
+    """The dict that verl gets, always with the keys KEYS."""
     acc = float(case.reason == "correct")
     verdict = dict(score=acc + length_penalty(len(response), options), acc=acc, pred=case.pred, reason=case.reason)
     verdict.update({f"reason_{reason}": float(reason == case.reason) for reason in REASONS})

@@ -18,7 +18,7 @@ from pathlib import Path
 
 
 def _sibling(name: str):
-    """A module of this folder, loaded once per process whatever name this file goes by."""
+    """A module of this folder, loaded once per process under any module name of this file."""
     folder = Path(__file__).resolve().parent
     package = f"_math_reward_{abs(hash(str(folder)))}"
     if package not in sys.modules:

@@ -29,14 +29,14 @@ STARTUP_SECONDS = 120.0  # importing sympy takes 0.4 s; a machine that swaps may
 
 
 class BrokenWorkerError(Exception):
-    """A worker cannot do its work, and no other one could: math-verify is missing or broken."""
+    """No worker can work, because math-verify is missing or broken."""
 
 
 class Worker:
     """One process behind a pipe, in worker.py. Used by one thread only."""
 
     def __init__(self, time_limit: float, memory_mb: int):
-        # The worker's own limit is on CPU time and a little longer: it holds where nobody is left to kill it.
+        # The worker limits its own CPU time too, to a little more, in case the parent has died.
         script = [str(_SCRIPT), str(time_limit + 1), str(memory_mb), str(os.getpid())]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "bufsize": 0}
         self.process = subprocess.Popen([sys.executable, *script], **pipes)

@@ -87,7 +87,7 @@ def _bits(expression) -> float:
 
 
 def _magnitude(expression) -> float:
-    """|value| of a constant whose parts are known to be of bearable size."""
+    """|value| of a constant whose parts are not too large."""
     size = bits(expression)
     if size > 64:
         raise TooLargeError
@@ -112,7 +112,7 @@ _FUNCTIONS = {name: name for name in FUNCTIONS} | {
 
 
 def tree_of(expression) -> Tree | None:
-    """A reading of math-verify's as a tree of expression.py; None where a part has no counterpart there."""
+    """math-verify's expression as a tree of expression.py; None where a part has no equivalent there."""
     if not isinstance(expression, sympy.Expr) or isinstance(expression, sympy.MatrixExpr):
         return None
     if expression.is_Rational or expression.is_Float:
@@ -146,7 +146,7 @@ def tree_of(expression) -> Tree | None:
 
 
 def by_math_verify(gold: str, answer: str, gold_value, answer_value) -> bool:
-    """Equality of two readings; the strings decide how exact a decimal has to be.
+    """Equality of two parsed answers; the strings decide how exact a decimal has to be.
 
     Raises:
         TooLargeError

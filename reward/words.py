@@ -22,7 +22,7 @@ _COUNTED = ("square|sq|cubic|per|units?|people|persons?|students?|ways|pairs?|ap
             "rupees|euros?|marbles?|balls?|coins?|books?|integers?|solutions?|numbers?|triangles?|sides?|"
             "times|radians?|rad|percent|percentage|pct|men|women|girls|boys|children|games?|edges|"
             "vertices")  # fmt: skip
-# Written without \text, only words that can be nothing else: "5m" is a product, "5 cm" a length.
+# Without \text, only unambiguous words: "5m" is a product, "5 cm" a length.
 BARE_UNIT = re.compile(
     r"(?<=[0-9})\s])\s*(?:(?:" + "|".join(sorted((u for u in _UNIT_OF if len(u) > 1), key=len, reverse=True)) + "|"
     + _COUNTED + r")(?![a-zA-Z])[./]?\s*)+(?:\^\s*\{?[23]\}?)?\s*$"
@@ -32,7 +32,7 @@ _UNIT_TEXT = re.compile(
     + r")(?![a-zA-Z])[./]?\s*)+", re.I,
 )  # fmt: skip
 _THINGS = re.compile(r"\s*(?:[a-zA-Z]+\s+)?[a-zA-Z]{2,}s\s*\.?\s*")  # widgets, green marbles
-_MEANING = re.compile(  # what makes another number of a number, or another statement of a statement
+_MEANING = re.compile(  # words that change the value of a number or the meaning of a statement
     r"(?i)\b(?:not?|none|nor|neither|never|isn't|except|excluding|without|cannot|undefined|false|wrong|incorrect|but|"
     r"least|most|less|more|greater|fewer|up|over|under|than|above|below|between|or|and|either|both|of|for|if|all|any|"
     r"plus|minus|times\s+\w+|added|divided|multiplied|squares?|squared|cubes?|cubed|roots?|powers?|factorials?|inverse|"
@@ -129,7 +129,7 @@ def is_words(text: str) -> bool:
 
 
 def has_text(text: str) -> bool:
-    """Whether words are left that are no index of a name."""
+    """Whether there are words other than in the index of a name."""
     return "\\text{" in re.sub(r"_\s?\{?\s?\\text\{[^{}]*\}", "", text)
 
 

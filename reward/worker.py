@@ -21,7 +21,7 @@ from .scalars import TooLargeError, by_value
 
 
 class Pair:
-    """Decides one pair of scalars for `compare`, and remembers whether a gold could not be read at all."""
+    """Compares one pair of scalars for `compare`, and records whether a gold could not be parsed."""
 
     def __init__(self, verify):
         self.verify, self.unparsed = verify, False
@@ -60,7 +60,7 @@ def main() -> None:
     """Answer lines from stdin until it closes. Arguments: CPU seconds per line, megabytes, parent's pid."""
     cpu_seconds, memory_mb, parent = float(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: no orphan computing on
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: ends with its parent
     if os.getppid() != parent:
         return
     resource.setrlimit(resource.RLIMIT_AS, (memory_mb << 20, memory_mb << 20))
