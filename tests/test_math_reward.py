@@ -6,7 +6,6 @@ pressure, the whole training pipeline (tests/test_cpu.py does).
 
 import asyncio
 import doctest
-import importlib.util
 import json
 import logging
 import multiprocessing
@@ -26,6 +25,7 @@ from unittest.mock import Mock
 import cloudpickle
 import numpy as np
 import pytest
+from reward_cases import CASES
 from verl.utils.import_utils import load_extern_object
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,14 +37,6 @@ sibling = load_extern_object(str(REWARD), "_sibling")
 grade, workers = sibling("grade"), sibling("pool")
 
 
-def _load_cases():
-    spec = importlib.util.spec_from_file_location("reward_cases", ROOT / "tests" / "reward_cases.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.CASES
-
-
-CASES = _load_cases()
 SLOW = r"\boxed{\int_0^{\infty} \frac{\sin^3 x \ln x}{x^2 e^x} dx}"  # no guard catches it: only the clock does
 
 
