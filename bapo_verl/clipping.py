@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-# A step of 1e-9 of a step is rounding, not a step: (0.9 - 0.6) / 0.02 is 14.999999999999998 in floats.
+# Tolerance in steps for rounding: (0.9 - 0.6) / 0.02 is 14.999999999999998 in floats.
 _ROUNDING = 1e-9
 # verl's: the log-ratio is clamped to [-20, 20].
 LOG_RATIO_LIMIT = 20.0
@@ -28,7 +28,7 @@ _NO_RATIO = 1e-12
 def candidates(start: float, maximum: float, step: float) -> list[float]:
     """The values start, start + step, ... up to maximum, counted in integers (Algorithm 1's grid of one bound).
 
-    Adding 0.02 to a float fifteen times ends one step short of 0.9; counting does not.
+    Adding 0.02 fifteen times in floats would end one step short of 0.9.
 
     >>> candidates(0.6, 0.9, 0.02)[-1], len(candidates(0.6, 0.9, 0.02)), len(candidates(1.2, 3.0, 0.05))
     (0.9, 16, 37)
@@ -108,7 +108,7 @@ def contribution_sums(
     Args:
         ratio: r_t, [*], any float dtype.
         advantages: A_t, [*].
-        mask: 1 for response tokens, 0 for padding, [*]. What stands in the padding never matters.
+        mask: 1 for response tokens, 0 for padding, [*]. Values in the padding are ignored.
         path: whose candidates are the edges of the buckets.
         weight: w_t >= 0, [*]; None for 1. Eq. 8 has pi_rollout(y_t) here: see `token_weight`.
         more: further numbers of each token to add up, [*] each, 0 in the padding.
@@ -176,7 +176,7 @@ def positive_share(sums: Tensor, path: SearchPath, contribution: str) -> Tensor:
 
 
 class Choice(NamedTuple):
-    """What the search found; each a 0-dim float64 tensor, nan where undefined (a share of nothing)."""
+    """What the search found; each a 0-dim float64 tensor, nan where its denominator is zero."""
 
     c_low: Tensor
     c_high: Tensor

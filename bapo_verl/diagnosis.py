@@ -1,8 +1,8 @@
-"""What a user looks at beside the bounds: how stale the data is, who dominates it, and where entropy is heading.
+"""Metrics beside the bounds: ratio quantiles, the balance of positive and negative tokens, the change of entropy.
 
-Pure functions on tensors, as in clipping.py: numbers of single tokens are added up in the buckets that the search
-already fills, and in a histogram of r_t. Both are additive over micro-batches and ranks, so that none of this needs a
-pass over the tokens, a collective or a host sync of its own.
+Pure functions on tensors, as in clipping.py. Values of single tokens are added up in the buckets that the search
+already fills, and in a histogram of r_t. Both are additive over micro-batches and ranks. So the metrics need no forward
+pass, collective or host sync of their own.
 
 Shapes: [*] the shape of a batch of response tokens, here [B, T] with one answer in each row; L, H the numbers of
 candidates for c_low and c_high.
@@ -28,7 +28,7 @@ ROWS = 5
 def token_rows(
     log_prob: Tensor, ratio: Tensor, advantages: Tensor, mask: Tensor, is_weights: Tensor | None
 ) -> tuple[Tensor, ...]:
-    """The numbers of each token that `diagnose` needs in sum, ROWS times [B, T].
+    """The values of each token whose sums `diagnose` needs, ROWS times [B, T].
 
     The Entropy-Clip Rule speaks of tokens drawn from pi_theta. Ours were drawn from pi_rollout, so each counts
     r_t times (with `rollout_is_weights`, r_t w_t times). An answer of n tokens is counted as 1/n in each of them.
@@ -51,7 +51,7 @@ def ratio_histogram(log_prob: Tensor, old_log_prob: Tensor, mask: Tensor) -> Ten
 
 
 def ratio_quantile(histogram: Tensor, q: float) -> Tensor:
-    """The smallest r, to half a percent, that a share q of the tokens does not exceed; nan where there is no token.
+    """The q-quantile of r, accurate to half a percent: r <= it for a share q of the tokens. nan without tokens.
 
     >>> log_prob = torch.tensor([0.0, 0.0, 0.0, 0.7])
     >>> histogram = ratio_histogram(log_prob, torch.zeros(4), torch.ones(4))
@@ -65,7 +65,7 @@ def ratio_quantile(histogram: Tensor, q: float) -> Tensor:
 
 
 class Diagnosis(NamedTuple):
-    """Each a 0-dim float64 tensor, nan where undefined (a share or a mean of nothing)."""
+    """Each a 0-dim float64 tensor, nan where its denominator is zero."""
 
     negative_tokens: Tensor
     positive_length: Tensor
@@ -135,11 +135,11 @@ _LOGGED = {
     ),
     "target_met": (
         lambda choice, _: choice.target_met,
-        "1 if rho >= rho_0, else 0; its mean is the share of updates that were balanced",
+        "1 if rho >= rho_0, else 0; its mean is the share of updates that reached the target",
     ),
     "steps": (
         lambda choice, _: choice.steps,
-        "moves along the path; 0: no need to act, the last: nothing left to do",
+        "steps taken along the search path; 0: the starting bounds reach rho_0, at its maximum: the path has ended",
     ),
     "positive_tokens": (
         lambda choice, _: choice.positive_tokens,
@@ -155,7 +155,8 @@ _LOGGED = {
     ),
     "negative_tokens": (
         lambda _, diagnosis: diagnosis.negative_tokens,
-        "share of response tokens with A < 0; with positive_tokens the rest has A = 0 and teaches nothing",
+        "share of response tokens with A < 0; the tokens that are neither positive nor negative have A = 0 and no "
+        "gradient",
     ),
     "positive_length": (
         lambda _, diagnosis: diagnosis.positive_length,
@@ -163,32 +164,32 @@ _LOGGED = {
     ),
     "negative_length": (
         lambda _, diagnosis: diagnosis.negative_length,
-        "mean tokens of an answer with A < 0; if larger, failures weigh more than they are",
+        "mean tokens of an answer with A < 0; above positive_length, failed answers have more weight in a token mean",
     ),
     "ratio_p01": (
         lambda _, diagnosis: diagnosis.ratio_p01,
-        "1% of the tokens have an r below; r to half a percent; far below 1: stale data, or rollout and actor disagree",
+        "1st percentile of r, to half a percent; far below 1: stale data, or rollout and actor disagree",
     ),
     "ratio_p50": (
         lambda _, diagnosis: diagnosis.ratio_p50,
-        "median of r; not 1: rollout and actor disagree about every token",
+        "median of r; far from 1: rollout and actor disagree about most tokens",
     ),
     "ratio_p99": (
         lambda _, diagnosis: diagnosis.ratio_p99,
-        "1% of the tokens have an r above; beyond c_high the clip acts on more than 1% of them",
+        "99th percentile of r; above c_high: more than 1% of the tokens are beyond the upper bound",
     ),
     "ratio_max": (
         lambda _, diagnosis: diagnosis.ratio_max,
-        "largest r; constant at e^20: a broken weight sync",
+        "largest r; e^20, verl's limit, at every update: a broken weight sync",
     ),
     "log_prob": (
         lambda _, diagnosis: diagnosis.log_prob,
-        "mean of log pi_theta over tokens drawn from pi_theta: an estimate of minus their entropy, for runs whose log "
-        "has no actor/entropy",
+        "mean of log pi_theta, weighted as if sampled from pi_theta: an estimate of the negative entropy, for runs "
+        "without actor/entropy",
     ),
     "clipped_log_prob": (
         lambda _, diagnosis: diagnosis.clipped_log_prob,
-        "the same over the tokens that the clip drops; far below log_prob: it drops the improbable ones (Fig. 5)",
+        "the same over the clipped tokens; far below log_prob: the clip drops improbable tokens (Fig. 5)",
     ),
     "entropy_change": (
         lambda _, diagnosis: diagnosis.entropy_change,
@@ -199,8 +200,8 @@ _LOGGED = {
 
 METRICS = {f"actor/bapo/{name}": reading for name, (_, reading) in _LOGGED.items()} | {
     "actor/bapo/bypass_mode": "1: r = pi_theta / pi_rollout (bypass_mode); 0: r = pi_theta / pi_old, verl's default",
-    "actor/bapo/redone": "share of updates that ran forward and backward twice, since a token lay between the foreseen "
-    "and the exact bounds; under micro_batch not logged: nothing is foreseen",
+    "actor/bapo/redone": "share of updates whose forward and backward ran twice, because a token lay between the "
+    "foreseen and the exact bounds; not logged under micro_batch",
 }
 
 

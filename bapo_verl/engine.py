@@ -10,7 +10,8 @@ engine sees the complete batch of every update:
    done. Otherwise the gradient is dropped, and forward and backward run again with the exact bounds.
 
 So no setting that should only affect memory changes the gradient, and nothing is kept from one update to the next.
-(The value of verl's actor/pg_loss is that under the foreseen bounds where they were not exact and not run again.)
+(Where the foreseen bounds differ from the exact ones and nothing was run again, verl's actor/pg_loss is the value under
+the foreseen bounds.)
 
 Every engine of verl for language models implements `forward_backward_batch` and inherits `train_batch`, which calls it
 between `optimizer_zero_grad` and `optimizer_step`. So one mixin serves all of them.
@@ -39,10 +40,10 @@ MODEL_TYPE = "language_model"
 
 
 class BapoEngineMixin:
-    """In front of one of verl's engines. With any loss but "bapo" it does what that engine does."""
+    """Placed before one of verl's engines in the MRO. With any loss but "bapo" the engine is unchanged."""
 
     def forward_backward_batch(self, data: TensorDict, loss_function: Callable, forward_only: bool = False) -> Any:
-        """verl's, with the bounds of the whole optimizer batch. Every rank must call it equally often."""
+        """verl's method, with the bounds of the whole optimizer batch. A collective: every rank must call it."""
         actor = None if forward_only else _bapo_actor(loss_function)
         if actor is None:
             return super().forward_backward_batch(data, loss_function, forward_only=forward_only)
@@ -68,7 +69,7 @@ class BapoEngineMixin:
     def _foresee_verify_redo(
         self, data: TensorDict, policy_loss: BapoPolicyLossConfig, run: Callable[[UpdateConfig], Any]
     ) -> tuple[Any, dict[str, float]]:
-        """verl's output and METRICS of the update."""
+        """Run one update with its exact bounds; return verl's output and METRICS."""
         foreseen, _ = find_bounds(policy_loss, self._add_up([_sums_at_one(data, policy_loss)], policy_loss))
         buffers = [(buffer, buffer.clone()) for buffer in self._buffers()]
         update = UpdateConfig(**policy_loss, bounds=foreseen)
@@ -93,12 +94,12 @@ class BapoEngineMixin:
             return super().forward_backward_batch(data, loss_function, forward_only=False)
 
     def _add_up(self, sums: list[Tensor], policy_loss: BapoPolicyLossConfig) -> Tensor:
-        """Over micro-batches and all ranks. Ranks that share a sequence add equal sums, and shares stay the same."""
+        """Sum over micro-batches and all ranks. Ranks that share a sequence add equal sums, which changes no share."""
         return add_ranks(sum(sums, no_sums(policy_loss, get_device_id())))
 
     def _buffers(self) -> list[Tensor]:
         modules = self.module if isinstance(self.module, list) else [self.module]
-        # `named_buffers`, as Megatron's DistributedDataParallel has another `buffers`: its gradients.
+        # Not `buffers()`: in Megatron's DistributedDataParallel that attribute holds the gradients.
         return [buffer for module in modules for _, buffer in module.named_buffers()]
 
 

@@ -1,4 +1,7 @@
-"""`actor/entropy` without its graph, which verl makes at coefficient 0 too: 8 bytes a token and vocabulary entry."""
+"""Computes `actor/entropy` without an autograd graph, which verl keeps even where the entropy coefficient is 0.
+
+The graph takes 8 bytes for each token and vocabulary entry.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,10 +14,10 @@ from verl.workers.engine import BaseEngine
 
 @contextmanager
 def without_entropy_graph(engine: BaseEngine, loss_function: Callable) -> Iterator[Callable]:
-    """Inside it the engine computes the entropy under no_grad where it lets us; the loss function cuts the graph off.
+    """The engine computes the entropy under no_grad where that is possible. The loss function detaches it anyway.
 
     Packed batches on FSDP, veOmni, TorchTitan and AutoModel call `compute_entropy_from_logits`, an attribute of the
-    engine. Padded batches and Megatron's engines make the graph; it is dropped when the loss is computed.
+    engine. For padded batches, and in Megatron, the engine builds the graph, which is freed when the loss is computed.
     """
     compute = getattr(engine, "compute_entropy_from_logits", None)
     if compute is not None:

@@ -2,11 +2,11 @@
 
     python -m bapo_verl.figures RUN.jsonl [RUN2.jsonl ...] -o DIR
 
-writes DIR/training.png (Fig. 8, 9: is training healthy, what do the bounds do) and DIR/tokens.png (Fig. 4, 6: who
-makes the loss, how far the policy has moved), and prints their paths. Logs named NAME-seed0.jsonl, NAME-seed1.jsonl are
-one curve, NAME: the mean over the seeds that have the step, with a band from the lowest to the highest.
+writes DIR/training.png (Fig. 8, 9: reward, entropy, gradient norm, bounds) and DIR/tokens.png (Fig. 4, 6: the shares of
+positive and negative tokens, ratios, staleness), and prints their paths. Logs named NAME-seed0.jsonl, NAME-seed1.jsonl
+are one curve, NAME: the mean over the seeds that have the step, with a band from the lowest to the highest.
 
-Warnings, never a crash: a metric that a run lacks, an empty log, and a last line cut short, as a killed run leaves it.
+A missing metric, an empty log and a truncated last line, as a killed run leaves it, are warnings and not errors.
 """
 
 import argparse
@@ -29,7 +29,7 @@ Run = list[tuple[int, dict]]  # (step, metrics), as logged
 
 
 class Curve(NamedTuple):
-    """A metric, and the word its curve carries; with `complement`, one minus the metric."""
+    """A metric and its label in the legend; with `complement`, one minus the metric."""
 
     metric: str
     word: str = ""
@@ -43,7 +43,7 @@ class Panel(NamedTuple):
 
 
 def signs(title: str, noun: str) -> Panel:
-    """What BAPO logs of positive and of negative tokens alike."""
+    """A panel of a metric that is logged for positive and for negative tokens."""
     return Panel(title, [Curve(f"actor/bapo/{sign}_{noun}", sign) for sign in ("positive", "negative")])
 
 
@@ -68,7 +68,15 @@ FIGURES = {
     ],
 }
 COLUMNS = 3
-COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]  # Okabe and Ito, for all eyes
+COLORS = [
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#000000",
+]  # Okabe and Ito
 STYLES = ["-", "--", ":", "-."]
 
 
@@ -86,7 +94,9 @@ def read_run(path: Path) -> Run:
             run.append((record["step"], record["data"]))
         except (ValueError, KeyError, TypeError):
             if number < len(lines):
-                raise ValueError(f"{path}:{number} is not a line of verl's file logger: {line[:80]}") from None
+                raise ValueError(
+                    f"{path}:{number} is not a line of verl's file logger: {line[:80].decode(errors='replace')}"
+                ) from None
             warnings.warn(f"{path}: the last line is cut short (a killed run?) and skipped", stacklevel=2)
     if not run:
         warnings.warn(f"{path} is empty: no step was logged", stacklevel=2)
@@ -123,7 +133,7 @@ def over_seeds(runs: list[Run], curve: Curve) -> tuple[list[int], list[float], l
 
 
 def draw_curve(axes: Axes, runs: list[Run], curve: Curve, color: str, style: str) -> bool:
-    """Draw one curve of one setting, with a band where it has several runs; whether there was anything to draw."""
+    """Draw one curve of one setting, with a band for several runs; returns whether there was a finite value."""
     steps, mean, low, high = over_seeds(runs, curve)
     known = [False, *map(math.isfinite, mean), False]
     alone = [i for i in range(len(mean)) if known[i + 1] and not known[i] and not known[i + 2]]  # no line shows these
@@ -134,7 +144,7 @@ def draw_curve(axes: Axes, runs: list[Run], curve: Curve, color: str, style: str
 
 
 def draw_panel(axes: Axes, panel: Panel, settings: dict[str, list[Run]]) -> None:
-    """Draw a panel: a color for each setting, a line style for each curve; says so where no run can fill it."""
+    """Draw a panel: a color for each setting, a line style for each curve; "not logged" where there is no value."""
     axes.grid(alpha=0.3, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=10)
@@ -155,7 +165,7 @@ def draw_panel(axes: Axes, panel: Panel, settings: dict[str, list[Run]]) -> None
     if not words:
         axes.text(0.5, 0.5, "not logged", transform=axes.transAxes, ha="center", va="center", fontsize=12, color="0.4")
         axes.set(xticks=[], yticks=[])
-    if len(words) > 1:  # between title and axes, where it covers no curve
+    if len(words) > 1:  # between the title and the axes, so that it covers no curve
         handles = [Line2D([], [], color="0.3", linestyle=style) for style in STYLES[: len(words)]]
         place = {"loc": "lower left", "bbox_to_anchor": (-0.02, 0.98), "ncols": len(words)}
         axes.legend(handles, words, **place, fontsize=10, frameon=False, handlelength=1.7, columnspacing=1.0)
@@ -163,21 +173,23 @@ def draw_panel(axes: Axes, panel: Panel, settings: dict[str, list[Run]]) -> None
 
 
 def draw_figure(panels: list[Panel], settings: dict[str, list[Run]]) -> Figure:
-    """The panels, three a row, under a legend of the settings where there is more than one run.
+    """Any number of panels, three in a row, under a legend of the settings where there is more than one run.
 
     Raises:
         ValueError: for more settings than there are colors.
     """
     if len(settings) > len(COLORS):
         raise ValueError(f"a figure can tell {len(COLORS)} settings apart, got {len(settings)}: {', '.join(settings)}")
-    rows = len(panels) // COLUMNS
+    rows = math.ceil(len(panels) / COLUMNS)
     figure = Figure(figsize=(11, 3.2 * rows), layout="constrained")
     figure.get_layout_engine().set(h_pad=0.1)
-    axes = figure.subplots(rows, COLUMNS, squeeze=False)
-    for place, panel in zip(axes.flat, panels, strict=True):
+    axes = figure.subplots(rows, COLUMNS, squeeze=False).flat
+    for place, panel in zip(axes, panels, strict=False):
         draw_panel(place, panel, settings)
-    for place in axes[-1]:
+    for place in axes[max(0, len(panels) - COLUMNS) : len(panels)]:  # the lowest panel of each column
         place.set_xlabel("step", fontsize=11)
+    for place in axes[len(panels) :]:
+        place.remove()
     labels = [f"{name} ({len(runs)} seeds)" if len(runs) > 1 else name for name, runs in settings.items()]
     title = "line: mean over seeds, band: lowest to highest" if labels != list(settings) else None
     if title or len(labels) > 1:
@@ -202,7 +214,7 @@ def draw(runs: dict[str, Run], output: Path) -> list[Path]:
 
 
 def names(paths: list[Path]) -> list[str]:
-    """What the runs are called: the files' names; where two are the same (DIR/metrics.jsonl), with their folders."""
+    """The names of the runs: those of the files, with their folders where two are the same (DIR/metrics.jsonl)."""
     stems = [path.stem for path in paths]
     return stems if len(set(stems)) == len(stems) else [str(path.with_suffix("")) for path in paths]
 

@@ -1,8 +1,8 @@
 """The policy loss "bapo": verl's own `vanilla` loss with the bounds of the update.
 
-BAPO's objective is PPO's with bounds chosen anew for each update. So dual clip (`clip_ratio_c`), importance weights,
-aggregation and verl's metrics are verl's code. What is BAPO's here: the sums of each forward, from which the bounds of
-an update follow (`batch_sums`, `add_ranks`, `find_bounds`). engine.py says when they are added up and used.
+BAPO's objective is PPO's, with bounds that are chosen anew for each update. Dual clip (`clip_ratio_c`), importance
+weights, aggregation and verl's metrics are verl's code. This module adds the sums over tokens from which the bounds of
+an update are found (`batch_sums`, `add_ranks`, `find_bounds`). engine.py decides when they are reduced and used.
 """
 
 import functools
@@ -39,11 +39,11 @@ class Bounds(NamedTuple):
 
 @dataclass
 class UpdateConfig(BapoPolicyLossConfig):
-    """The user's config for one update, made by the engine: verl hands the loss one micro-batch and the config.
+    """The user's config for one update. The engine makes it, because verl passes the loss a micro-batch and a config.
 
-    bounds: those in force, or None where each forward searches by itself (`micro_batch`).
-    sums: to which each forward appends its own, where `bounds` are given.
-    group: the ranks over which a forward that searches by itself adds up; None: all.
+    bounds: the bounds to clip with, or None where each forward searches for its own (`micro_batch`).
+    sums: the list to which each forward appends its sums, where `bounds` are given.
+    group: the ranks over which a forward that searches for its own bounds reduces its sums; None for all ranks.
     """
 
     bounds: Bounds | None = None
@@ -71,10 +71,10 @@ def batch_sums(
     mask: Tensor,
     is_weights: Tensor | None,
 ) -> Tensor:
-    """What some of the tokens of an update add to its search and its metrics, in one additive tensor.
+    """Sums over the tokens of one forward, from which the bounds and the metrics of an update are computed.
 
     All arguments [B, T] (`is_weights`: verl's `rollout_is_weights` or None). Returns float64
-    [(3 + ROWS) (L + H + 3) + BINS]: `contribution_sums` with `token_rows`, and `ratio_histogram`.
+    [(3 + ROWS) (L + H + 3) + BINS]: `contribution_sums` with `token_rows`, and `ratio_histogram`. Additive.
     """
     log_prob = log_prob.detach()
     ratio = probability_ratio(log_prob, old_log_prob)
@@ -144,14 +144,14 @@ def compute_policy_loss_bapo(
     data-parallel ranks are those of the global mean. With `start = max` this is PPO-clip.
 
     Args:
-        old_log_prob, log_prob, advantages, response_mask: [B, T]; what stands in the padding never matters.
+        old_log_prob, log_prob, advantages, response_mask: [B, T]; values in the padding are ignored.
         loss_agg_mode: verl's.
         config: the actor's, with `policy_loss` an `UpdateConfig` (from the engine) or a `BapoPolicyLossConfig`.
         rollout_is_weights: [B, T] or None; multiply a token's loss and its contribution.
 
     Returns:
         The loss, and floats that verl averages over micro-batches and ranks: verl's own clip metrics of this
-        micro-batch and, where this forward searched by itself, METRICS.
+        micro-batch and, where this forward searched for its own bounds, METRICS.
 
     Raises:
         RuntimeError: under `mini_batch`, where the engine has not given the bounds of the update.

@@ -1,9 +1,9 @@
-r"""Whether two answers are equal: their structure is compared here, pairs of scalars by the `decide` that is passed.
+r"""Whether two answers are equal: their structure is compared here, and pairs of scalars by the argument `decide`.
 
 The rules, where mathematics alone does not decide:
   1. Only the text after the last `</think>` counts; thinking that never closes has no answer.
-  2. The answer is the last box with something in it; a last box that never closes is no answer. Boxes with nothing
-     between them but commas, "or", "and", list marks are one answer: their list.
+  2. The answer is the content of the last non-empty \boxed{}. If the last one never closes there is no answer. Several
+     with only commas, "or", "and" or list marks between them are one answer, a list.
   3. A bare list and a set are unordered and equal; a tuple or an interval is ordered, its brackets count. Named values
      such as x=2, y=3 are the tuple (2,3), in the order of their names.
   4. A decimal equals an exact number if it is that number, or a correct rounding of a number that has no finite
@@ -16,7 +16,7 @@ The rules, where mathematics alone does not decide:
   8. Single letters keep their case; words do not. Three or more letters in a row are a word, not a product.
   9. Of a chain of equations the last side is the answer, and numbers along the chain must agree (41 = 42 is wrong).
 
-Every verdict is True, False, or None where it hangs on a pair for which `decide` returned None.
+Every result is True, False, or None where it depends on a pair for which `decide` returned None.
 """
 
 import re
@@ -37,7 +37,7 @@ def compare(gold: str, answer: str, decide: Decide) -> bool | None:
 
     Args:
         gold: an acceptable answer, as the data has it.
-        answer: what the model boxed; several boxes joined by ", ".
+        answer: the content of the model's \boxed{}; that of several joined by ", ".
         decide: (gold, answer) -> True, False, or None for "cannot say".
 
     >>> compare(r"(1, \frac{1}{2})", "(1.0, 0.5)", equal_numbers), compare("1,2", r"\{2, 1\}", equal_numbers)
@@ -59,13 +59,13 @@ def compare(gold: str, answer: str, decide: Decide) -> bool | None:
 
 
 def as_list(boxes: list[str]) -> str:
-    """Several boxes as the one list they make; a box that is repeated says nothing new."""
+    """The contents of several \\boxed{} as one list, each once."""
     distinct = {canonical(box): box for box in boxes}
     return ", ".join(distinct.values())
 
 
 def scalars(gold: str) -> list[str]:
-    """What a gold is made of, down to what `decide` would be asked about; nothing where it is words."""
+    """The scalars of a gold about which `decide` would be asked; none where it is words."""
     text = normalize(gold)
     if words.is_words(text) or re.fullmatch(r"\(?[A-Za-z]\)?", text):
         return []
@@ -73,7 +73,7 @@ def scalars(gold: str) -> list[str]:
 
 
 def letters(text: str) -> set[str]:
-    """The letters that stand for something, commands left out."""
+    """The letters of a text that are not part of a command."""
     return set(re.findall(r"[a-zA-Z]", re.sub(r"\\[a-zA-Z]+", "", text)))
 
 
@@ -161,7 +161,7 @@ def _shape(text: str) -> Shape:
 
 
 def _shapes(gold: str, answer: str) -> tuple[Shape, Shape]:
-    """Both shapes. 1,234 is a list where the other side is one; 0,5 is a decimal where the other side is a number."""
+    """Both shapes. 1,234 is a list if the other side is a list, and 0,5 is a decimal if the other side is a number."""
     left, right = _shape(gold), _shape(answer)
     if {left.kind, right.kind} == {"()", "scalar"}:
         return _coordinates(left), _coordinates(right)
@@ -267,11 +267,11 @@ def _matched(gold: tuple[str, ...], answer: tuple[str, ...], decide: Decide) -> 
 
 
 def _equal_sides(gold: str, answer: str, decide: Decide) -> bool | None:
-    """Scalars and equations: which side of each is the value, and whether the chain is true in itself (rule 9)."""
+    """Compare scalars and equations: find the side that is the value, and check that a chain is consistent (rule 9)."""
     gold_sides, answer_sides = sides(gold), sides(answer)
     if len(gold_sides) > 1 and len(answer_sides) > 1:
         return _equal_equations(gold_sides, answer_sides, decide)
-    if len(gold_sides) > 1:  # x = 5 against 5; but an equation that is more than a name and a value is not its value
+    if len(gold_sides) > 1:  # x = 5 equals 5, but 2x + z = 1 does not equal 1
         named = is_name(gold_sides[0]) and is_simple_name(gold_sides[0])
         return _equal_scalars(gold_sides[-1], answer, decide) if named else decide(gold, answer)
     return _equal_chain(gold, answer_sides, decide) if len(answer_sides) > 1 else _equal_scalars(gold, answer, decide)
@@ -288,7 +288,7 @@ def _equal_equations(gold: tuple[str, ...], answer: tuple[str, ...], decide: Dec
 
 
 def _equal_chain(gold: str, chain: tuple[str, ...], decide: Decide) -> bool | None:
-    """A chain of equations against one value: its last side, and all constants along it have to be equal."""
+    """Compare one value with a chain of equations, whose last side and constants all have to equal it."""
     turned = is_name(chain[-1]) and number(gold) is not None  # 42 = x
     values = [side for side in chain if not is_name(side)] if turned else chain
     if not values:
@@ -302,7 +302,7 @@ def _equal_chain(gold: str, chain: tuple[str, ...], decide: Decide) -> bool | No
 
 
 def _is_constant(side: str) -> bool:
-    """Whether a side has a value of its own; e alone may be the name of anything."""
+    """Whether a side is a constant. The letter e alone may be a name."""
     if tree := read_scalar(side):
         return not names(tree) and side not in ("e", "i")
     return not is_name(side) and letters(side) <= {"e"}

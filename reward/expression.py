@@ -1,4 +1,4 @@
-r"""A scalar in LaTeX as a tree, for the part of LaTeX that has one reading; math-verify reads the rest.
+r"""A scalar in LaTeX as a tree, for the part of LaTeX that has only one reading. math-verify parses the rest.
 
 A tree is a tuple: ("num", Fraction), ("sym", name), ("const", "pi" | "e" | "i"), ("+" | "*" | "/" | "^", left, right),
 ("-", argument), ("fn", name, argument), ("root", degree, argument), ("log", base, argument), ("binom", n, k),
@@ -13,7 +13,7 @@ Tree = tuple
 
 FUNCTIONS = frozenset(
     "sin cos tan cot sec csc sinh cosh tanh arcsin arccos arctan ln exp".split()
-)  # \log is left out: its base is the reader's guess
+)  # without \log, whose base is ambiguous
 GREEK = frozenset("alpha beta gamma delta epsilon theta lambda mu nu rho sigma tau phi chi psi omega".split())
 _TOKEN = re.compile(
     r"\s*(?:(?P<num>[0-9]+(?:\.[0-9]+)?|\.[0-9]+)|(?P<command>\\[a-zA-Z]+|\\%)|(?P<mark>[a-zA-Z+\-*/^_(){}\[\]!|=]))"
@@ -122,7 +122,7 @@ class Reader:
         if token == "|":
             return not self.in_bars
         if token[0].isdigit() or token[0] == ".":
-            raise UnreadError  # x2, )2: a slip of the writer's
+            raise UnreadError  # x2, )2: probably a typing error
         return (
             token[0].isalpha()
             or token in ("(", "{")
@@ -151,7 +151,7 @@ class Reader:
         return tree
 
     def script(self) -> Tree:
-        """What stands behind ^ or _: a group or one sign."""
+        """The exponent or index after ^ or _: a group or one token."""
         token = self.peek()
         if token == "{":
             return self.group("{", "}")
@@ -186,7 +186,7 @@ class Reader:
         raise UnreadError
 
     def refuse_mixed_number(self) -> None:
-        r"""2\frac{1}{3} is a sum, 2\frac{x}{3} a product; beside other factors either is a guess."""
+        r"""2\frac{1}{3} is a sum, 2\frac{x}{3} a product; beside other factors both readings are possible."""
         if self.peek() == "\\frac" and self.peek(2)[:1].isdigit() and self.peek(3) == "}":
             raise UnreadError
 
@@ -244,7 +244,7 @@ class Reader:
         return tree if exponent is None else ("^", tree, exponent)
 
     def argument(self) -> Tree:
-        r"""(x+1), x, 2x, \frac{x}{2}; \sin x y and \sin(x)^2 are guesses."""
+        r"""(x+1), x, 2x, \frac{x}{2}; \sin x y and \sin(x)^2 are ambiguous."""
         if self.peek() == "(":
             tree = self.group("(", ")")
         else:
@@ -290,14 +290,14 @@ def has(tree: Tree, *heads: str) -> bool:
 
 
 def has_open_bounds(tree: Tree) -> bool:
-    """Whether a sum or product runs to a letter."""
+    """Whether a bound of a sum or product contains a letter."""
     if tree[0] in ("sum", "prod") and names(tree[2]) | names(tree[3]):
         return True
     return any(has_open_bounds(part) for part in tree[1:] if isinstance(part, tuple))
 
 
 def substitute(tree: Tree, at: dict[str, Tree]) -> Tree:
-    """The tree with trees for its letters."""
+    """The tree with its letters replaced by the trees of `at`."""
     if tree[0] == "sym":
         return at.get(tree[1], tree)
     if tree[0] in ("sum", "prod"):

@@ -1,16 +1,16 @@
-r"""Which text of a response is graded. Pure functions, linear in the text: they run on the event loop, on text that a
-model may have written to hurt. The rules are in compare.py.
+r"""Extracts the answer from a response. Pure functions in linear time: they run on the event loop, on text that may be
+adversarial. The rules are in compare.py.
 """
 
 import json
 import re
 
-NO_ANSWER, OVER_LENGTH = "[NO_ANSWER]", "[OVER_LENGTH]"  # what `pred` says where there is no answer to vote for
-MAX_BOXES = 64  # more boxes in a row than this are no list anyone asked for
+NO_ANSWER, OVER_LENGTH = "[NO_ANSWER]", "[OVER_LENGTH]"  # the values of `pred` where there is no answer
+MAX_BOXES = 64  # more in a row than this are not a list
 
 _BRACE = re.compile(r"\\.|[{}]", re.S)
 _BOX = re.compile(r"\\(?:boxed|fbox)\s{0,8}\{")
-_BETWEEN = re.compile(  # what may stand between two boxes of one list (rule 2)
+_BETWEEN = re.compile(  # text allowed between two boxes of one list (rule 2)
     r"(?:[\s$,;&|/*~.:\-]|\\[\[\]()\\,;:! ]|\\q?quad|\\(?:text|mbox|textbf)\{|\}|\\(?:lor|vee|land|wedge)(?![a-zA-Z])"
     r"|(?:or|and|also|either|both|possibly|maybe|perhaps|alternatively|else|option|case|answer|solution|candidate)s?\b"
     r"|\(?(?:[0-9]{1,2}|[a-zA-Z]|i{2,3}|iv)[.):])*"
@@ -18,7 +18,7 @@ _BETWEEN = re.compile(  # what may stand between two boxes of one list (rule 2)
 
 
 def final_text(response: str, thinking: bool = False) -> str | None:
-    """What follows the last `</think>`; None where thinking was opened and never closed.
+    """The text after the last `</think>`, or None if `<think>` is never closed.
 
     Args:
         response: the model's text, without the prompt.
@@ -35,7 +35,7 @@ def final_text(response: str, thinking: bool = False) -> str | None:
     return None if "<think>" in text else text
 
 
-# 3 cm and y = | 41 apples or | : a short phrase that ends in a list word and takes nothing back
+# "3 cm and y =", "41 apples or": a short phrase that ends in a list word, without a correction
 _PHRASE = re.compile(r"(?:[^.!?\n\\]|\\[()\[\],; ]|\\text\{|\\q?quad){0,50}?(?:\b(?:or|and)\b|,)"
                      r"(?:[\s$}]|\\[(,; ]|\\q?quad)*(?:[a-zA-Z](?:_\{?[a-zA-Z0-9]{1,3}\}?)?\s*=\s*)?")  # fmt: skip
 _TAKEN_BACK = re.compile(
@@ -45,7 +45,7 @@ _TAKEN_BACK = re.compile(
 
 
 def _is_list_gap(gap: str) -> bool:
-    """Whether what stands between two boxes makes them one list (rule 2)."""
+    """Whether the text between two boxes makes them one list (rule 2)."""
     if len(gap) > 80:
         return False
     return bool(_BETWEEN.fullmatch(gap)) or bool(_PHRASE.fullmatch(gap) and not _TAKEN_BACK.search(gap))
@@ -65,7 +65,7 @@ def closing_brace(text: str, start: int, limit: int) -> int | None:
 
 
 def _boxes_from_the_end(text: str):
-    """(start, content start) of each `\\boxed{` or `\\fbox{`, last first. A box without a brace is not one."""
+    """(start, content start) of each `\\boxed{` or `\\fbox{`, last first. Those without a brace are skipped."""
     end = len(text)
     while (end := text.rfind("box", 0, end)) >= 0:  # one search for both, so that each character is seen once
         start = end - 1 if text.startswith("\\boxed", end - 1) else end - 2
@@ -86,7 +86,7 @@ def last_boxes(text: str, max_chars: int) -> list[str] | None:
     contents: list[str] = []
     first_start, last_end = None, None
     for start, inside in _boxes_from_the_end(text):
-        # The last box may be as long as it likes (it is then refused for it); one before it only matters if short.
+        # The last box may have any length, which the caller then refuses. Earlier ones matter only if they are short.
         limit = len(text) if first_start is None else max_chars + last_end - start
         end = closing_brace(text, inside, limit)
         if first_start is None:
@@ -94,9 +94,9 @@ def last_boxes(text: str, max_chars: int) -> list[str] | None:
                 return None
             if text[inside:end].strip():
                 contents, first_start, last_end = [text[inside:end]], start, end
-        elif end is not None and end > last_end:  # it encloses what we have: \boxed{x = \boxed{2}}
+        elif end is not None and end > last_end:  # this box encloses the one found before: \boxed{x = \boxed{2}}
             contents, first_start, last_end = [text[inside:end]], start, end
-            if end - inside > max_chars:  # too long already; looking for what encloses it would take for ever
+            if end - inside > max_chars:  # too long already: a search for an enclosing box would take quadratic time
                 break
         elif end is None or not _is_list_gap(text[end + 1 : min(first_start, end + 100)]):
             break
@@ -112,7 +112,7 @@ _STATED = re.compile(r"(?i)(?:answer|result)\s{0,3}(?:is|:|=)\s{0,3}")
 
 
 def unboxed_answer(text: str) -> str | None:
-    """What follows the last "answer is" or "answer:", to the end of its sentence: used only where asked for.
+    """What follows the last "answer is" or "answer:", to the end of its sentence (`allow_unboxed`).
 
     >>> unboxed_answer("So the answer is $42$. Bye.")
     '$42$'

@@ -1,6 +1,6 @@
-"""Grades one response: options, the verdict and its reason, counters.
+"""Grades one response: options, the result and its reason, counters.
 
-Numbers, strings and structure over them are compared on the spot; what needs algebra goes to a worker (pool.py).
+Numbers, strings and their structure are compared in the calling process. What needs algebra goes to a worker (pool.py).
 """
 
 import asyncio
@@ -22,7 +22,7 @@ logger = logging.getLogger("math_reward")
 REASONS = ("correct", "wrong", "no_answer", "timed_out", "error", "over_length")
 KEYS = (
     "score", "acc", "pred", "reason", *(f"reason_{reason}" for reason in REASONS),
-    "judge_seconds", "worker_killed", "gold_unparsed",
+    "grading_seconds", "worker_killed", "gold_unparsed",
 )  # fmt: skip
 VERLS_OWN = {"reward_router_address", "reward_model_tokenizer"}  # passed by verl where it has a reward model
 MAX_NESTING = 12  # brackets deeper than this cost math-verify's parser seconds each
@@ -32,14 +32,14 @@ WINDOW = 1000
 
 @dataclass(frozen=True)
 class Options:
-    """What `reward.custom_reward_function.reward_kwargs` may set.
+    """The keys of `reward.custom_reward_function.reward_kwargs`.
 
     Args:
         workers: processes per caller (verl has 8 reward workers, each its own caller). Started when first needed.
         time_limit: seconds for one answer, from the moment a worker starts on it.
         memory_mb: address space of one worker, in MiB.
-        max_answer_chars: a longer boxed answer is "over_length" (unless the gold is that long).
-        allow_unboxed: whether "the answer is 42" counts where there is no box at all.
+        max_answer_chars: a longer answer is "over_length" (unless the gold is that long).
+        allow_unboxed: whether "the answer is 42" counts where there is no \\boxed{} at all.
         thinking: True if the chat template opens `<think>` in the prompt: a response without `</think>` has no answer.
         overlong_buffer_chars: DAPO's soft length penalty on `score`, off at 0. In characters: the text is all a reward
             function gets. For the penalty in tokens use verl's `dapo` reward manager.
@@ -80,7 +80,7 @@ _OPTION_NAMES = frozenset(field.name for field in fields(Options))
 
 @lru_cache(maxsize=64)
 def _options(known: frozenset, others: frozenset) -> Options:
-    """The options of one run, checked once; names that are no option are reported once."""
+    """The options of one run, checked once; unknown names are reported once."""
     if unknown := sorted(others - VERLS_OWN):
         logger.error("reward_kwargs %s are no options of math_reward and are ignored", unknown)
     return Options(**dict(known))
@@ -108,7 +108,7 @@ def length_penalty(chars: int, options: Options) -> float:
 
 @dataclass
 class Case:
-    """One answer on its way: decided as soon as `reason` is set, else `request` goes to a worker."""
+    """One answer while it is graded: `reason` is the result, and until it is set `request` goes to a worker."""
 
     pred: str = extract.NO_ANSWER
     reason: str | None = None
@@ -119,7 +119,7 @@ class Case:
 
 
 def grade_by_structure(response: str, ground_truth, options: Options) -> Case:
-    """What can be said without algebra: no answer, too long, numbers, strings, and structure over them."""
+    """Grade what needs no algebra: no answer, too long, numbers, strings, and their structure."""
     text = extract.final_text(response, options.thinking)
     boxes = extract.last_boxes(text, options.max_answer_chars) if text else None
     if boxes is None and text and options.allow_unboxed and "\\boxed" not in text:
@@ -152,7 +152,7 @@ def grade_by_structure(response: str, ground_truth, options: Options) -> Case:
 
 
 def finish(case: Case, reply: dict) -> None:
-    """A worker's reply as a reason."""
+    """Set the reason from a worker's reply."""
     case.killed, case.unparsed = reply["killed"], reply.get("unparsed", False)
     case.seconds += reply["seconds"]
     if "equal" in reply:
@@ -164,11 +164,11 @@ def finish(case: Case, reply: dict) -> None:
 
 
 def verdict_of(case: Case, response: str, options: Options) -> dict:
-    """The dict verl gets: the same keys whatever happened."""
+    """The dict that verl gets, always with the keys KEYS."""
     acc = float(case.reason == "correct")
     verdict = dict(score=acc + length_penalty(len(response), options), acc=acc, pred=case.pred, reason=case.reason)
     verdict.update({f"reason_{reason}": float(reason == case.reason) for reason in REASONS})
-    verdict.update(judge_seconds=case.seconds, worker_killed=float(case.killed), gold_unparsed=float(case.unparsed))
+    verdict.update(grading_seconds=case.seconds, worker_killed=float(case.killed), gold_unparsed=float(case.unparsed))
     _counters.add(case, options)
     return verdict
 
@@ -183,7 +183,7 @@ def _begin(solution_str, ground_truth, kwargs: dict) -> tuple[Case, str, Options
     start = time.perf_counter()
     try:
         case = grade_by_structure(response, ground_truth, options)
-    except Exception:  # a bug of ours must cost this answer, be counted and be seen; raising costs verl the group
+    except Exception:  # a bug costs this answer, is counted and logged; an exception would cost verl the whole group
         logger.exception("could not grade an answer; counted as error")
         case = Case(reason="error")
     case.seconds = time.perf_counter() - start
@@ -202,12 +202,12 @@ _turns: WeakKeyDictionary = WeakKeyDictionary()
 
 
 def _turn_of(loop) -> asyncio.Lock:
-    """Of hundreds of answers that arrive at once the loop takes one a turn."""
+    """The lock by which an event loop grades one of many waiting answers per turn."""
     return _turns.setdefault(loop, asyncio.Lock())
 
 
 async def grade_async(solution_str, ground_truth, **kwargs) -> dict:
-    """Grade one answer; the event loop turns between any two, and while a worker is at one."""
+    """Grade one answer; other tasks of the event loop run between two answers, and while a worker grades."""
     async with _turn_of(asyncio.get_running_loop()):
         await asyncio.sleep(0)
         case, response, options = _begin(solution_str, ground_truth, kwargs)
@@ -217,9 +217,9 @@ async def grade_async(solution_str, ground_truth, **kwargs) -> dict:
 
 
 def can_parse(ground_truth, **kwargs) -> bool:
-    """Whether every acceptable answer has a meaning here: a number, words, or something math-verify reads.
+    """Whether every acceptable answer can be parsed: a number, words, or what math-verify reads.
 
-    For data preparation: a gold that has none can only be matched as a string.
+    For data preparation: any other gold can only be matched as a string.
     """
     options = options_of(kwargs)
     replies = [_pool(options).submit({"gold": gold}).result() for gold in extract.acceptable(ground_truth)]
@@ -227,7 +227,7 @@ def can_parse(ground_truth, **kwargs) -> bool:
 
 
 class Counters:
-    """What the log says: shares and times over the last 1000 answers of this process, workers killed in all."""
+    """Statistics for the log: shares and times over the last 1000 answers of this process, and workers killed."""
 
     def __init__(self):
         self.lock = threading.Lock()
@@ -236,7 +236,7 @@ class Counters:
         self.alarmed = False
 
     def add(self, case: Case, options: Options) -> None:
-        """Count one answer; report now and then, and raise the alarm once."""
+        """Count one answer; report every REPORT_EVERY answers, and log an error once if too many failed."""
         with self.lock:
             self.recent.append((case.reason, case.seconds))
             self.answers += 1

@@ -1,6 +1,6 @@
-r"""Whether two trees are equal: values at points, with digits enough for what cancels.
+r"""Whether two trees are equal, by their values at points, with enough digits for cancellation.
 
-A rational value stays a fraction, and differs in any digit. For the others let 2^M bound the magnitudes, and 2^-M the
+Rational values are exact fractions. For all others let 2^M bound the magnitudes, and 2^-M the
 smallness, of everything that is computed on the way. At P bits of working precision the difference is known to about
 2^(M - P); two values count as equal if they agree to that at P = 3 M + 256, where conjugates such as (2+\sqrt3)^n and
 (2-\sqrt3)^n, of magnitudes 2^M and 2^-M, still show. Numbers over MAX_BITS are refused before they are computed.
@@ -33,7 +33,7 @@ class NoValueError(Exception):
 
 
 class Evaluation:
-    """Values of trees at one point, and the magnitude M of what was computed on the way."""
+    """Values of trees at one point, and the magnitude M of the intermediate results."""
 
     def __init__(self, at: dict[str, Fraction]):
         self.at, self.magnitude, self.cleared = at, 8.0, False
@@ -60,7 +60,7 @@ class Evaluation:
             raise TooLargeError
 
     def _real(self, x):
-        """As an mpmath number; what is cancelled later has to be counted here."""
+        """Convert to an mpmath number. Its magnitude is noted, because it may cancel later."""
         if isinstance(x, Fraction):
             bits = max(x.numerator.bit_length(), x.denominator.bit_length())
             self._note(float(bits) if x else 0.0)
@@ -68,7 +68,7 @@ class Evaluation:
         return x
 
     def _clear(self, x):
-        """Zero for what is no more than the error of its parts; a higher precision shows whether it is."""
+        """Zero where the value is within rounding error; a higher precision decides whether it really is zero."""
         lost = not isinstance(x, Fraction) and x and abs(x) < mp.ldexp(1, int(self.magnitude) - mp.prec + _SLACK)
         self.cleared |= bool(lost)
         return Fraction(0) if lost else x
@@ -243,7 +243,7 @@ def real_value(tree: Tree, bits: int = 256):
 
 
 def _agree(gold: Tree, answer: Tree, at: dict, complex_too: bool) -> bool | None:
-    """Equality at one point; None where a side has no value there, or a complex one that nobody asked for."""
+    """Equality at one point; None where a side has no value there, or a complex value where none is expected."""
     bits = _FIRST_BITS
     for _ in range(6):
         with mp.workprec(bits):
@@ -295,7 +295,7 @@ def identical(gold: Tree, answer: Tree) -> bool | None:
 
 
 def _point(letters: list[str], trial: int, whole: bool) -> dict[str, Fraction]:
-    """The first two points are positive: there every root and logarithm has a value."""
+    """The first two points are positive, where every root and logarithm has a value."""
     if whole:
         return {name: Fraction(_INTEGER_POINTS[trial] + 2 * k) for k, name in enumerate(letters)}
     points = [_POINTS[(trial * 3 + k * 2) % len(_POINTS)] + k for k in range(len(letters))]
@@ -303,7 +303,7 @@ def _point(letters: list[str], trial: int, whole: bool) -> dict[str, Fraction]:
 
 
 def same_equation(gold: tuple[Tree, Tree], answer: tuple[Tree, Tree]) -> bool | None:
-    """Whether two equations (left, right) hold for the same values, where one of two tests can tell; None elsewhere.
+    """Whether two equations (left, right) hold for the same values, by two tests; None where neither decides.
 
     They do if their differences of sides have a constant ratio, or if the gold is y = f with y not in f, and the answer
     is linear in y and holds for y = f. An equation that holds everywhere, such as x = x, says nothing: False.

@@ -1,13 +1,13 @@
-"""Math answers as a verl reward: the last box of the final text, graded by value.
+"""A verl reward function for math: the content of the last \\boxed{} of the final text, graded by value.
 
     reward.custom_reward_function.path=/absolute/path/to/reward/math_reward.py
     reward.custom_reward_function.name=compute_score     # _sync for the manager `remote`, _float for main_eval
     +reward.custom_reward_function.reward_kwargs.time_limit=5  # grade.Options lists them all
 
-verl loads this file by path under a made-up module name, and may send a function of it to another actor by value. So
-nothing here may use a relative import, keep state in a global, or be pickled by name: the functions find their siblings
-on disk, as the modules of one private package per process. The rules of grading are in compare.py, the options and
-counters in grade.py, the processes in pool.py. Run as a script, this file is one of the workers.
+verl loads this file by path under a generated module name, and may send a function of it to another actor by value. So
+nothing here may use a relative import, keep state in a global, or be pickled by name. The functions import the other
+files of this folder from disk, as the modules of one private package per process. The rules of grading are in
+compare.py, the options and counters in grade.py, the processes in pool.py. Run as a script, this file is a worker.
 """
 
 import importlib
@@ -18,7 +18,7 @@ from pathlib import Path
 
 
 def _sibling(name: str):
-    """A module of this folder, loaded once per process whatever name this file goes by."""
+    """A module of this folder, loaded once per process under any module name of this file."""
     folder = Path(__file__).resolve().parent
     package = f"_math_reward_{abs(hash(str(folder)))}"
     if package not in sys.modules:
@@ -39,7 +39,7 @@ async def compute_score(data_source, solution_str, ground_truth, extra_info=None
 
     Returns:
         The keys grade.KEYS, always all of them: `score` (0.0 or 1.0, less a length penalty if one is set), `acc`,
-        `pred` (the normalised answer), `reason` and one 0/1 flag `reason_<reason>` for each, `judge_seconds`,
+        `pred` (the normalised answer), `reason` and one 0/1 flag `reason_<reason>` for each, `grading_seconds`,
         `worker_killed`, `gold_unparsed`.
 
     Raises:
@@ -59,7 +59,7 @@ def compute_score_float(data_source, solution_str, ground_truth, extra_info=None
 
 
 def can_parse(ground_truth) -> bool:
-    """Whether a gold has a meaning to the grader. One that has none is an error at data preparation."""
+    """Whether the grader can parse a gold. Data preparation reports one that it cannot parse."""
     return _sibling("grade").can_parse(ground_truth)
 
 

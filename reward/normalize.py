@@ -1,7 +1,7 @@
-r"""One line of LaTeX for one answer: `normalize` applies the rules of rules.py, `canonical` also takes numbers to
-lowest terms.
+r"""Rewrites an answer as one line of LaTeX: `normalize` applies the rules of rules.py, and `canonical` also reduces
+fractions.
 
-Gone: delimiters, fonts, colours, alphabets, spacing, thousands separators, units, currency, labels and words around
+Removed: delimiters, fonts, colours, alphabets, spacing, thousands separators, units, currency, labels and words around
 numbers. Kept, because they carry meaning: percent signs, degrees, equations, the ", " that tells a list from 1,234.
 Nothing is computed. Answers are at most some thousand characters here (grade.py), so these run on the event loop too.
 """
@@ -16,7 +16,7 @@ from .structure import is_name, sides
 
 @lru_cache(maxsize=4000)
 def unset(raw: str) -> str:
-    r"""Without its setting: delimiters, colours, fonts, alphabets. Texts are kept, as \text{...}."""
+    r"""The text without its typesetting: delimiters, colours, fonts, alphabets. Texts are kept, as \text{...}."""
     text = one_space(raw)
     for rule in SETTING:
         text = rule(text)
@@ -38,7 +38,7 @@ def normalize(raw: str) -> str:
 
 @lru_cache(maxsize=20000)
 def canonical(raw: str) -> str:
-    r"""The answer written one way, the vote for verl's maj@k: rational numbers are in lowest terms, names are gone.
+    r"""One string for equal answers, the vote for verl's maj@k: rationals in lowest terms, without names.
 
     >>> [canonical(s) for s in (r"$025$", r"1\,234", r"336^\circ", r"x = 2.50\text{ cm}", r"\text{(A) }42")]
     ['25', '1234', '336', '5/2', '42']

@@ -1,11 +1,11 @@
 """Worker processes behind pipes, with limits on time and memory, killed and replaced when an answer exceeds them.
 
 Why not a library's pool (pebble 5.2.3, tried): multiprocessing's spawn and forkserver run the parent's main module
-again in the child, so under `python -m verl.trainer.main_ppo` a pebble worker imports verl (546 MB, 20 s on two busy
-cores) and in a Ray actor ray (81 MB, 4.7 s), against 60 MB and 0.4 s here; fork copies a process full of threads; and
-functions of a file that verl loads by path cannot be pickled. A worker that is a script behind a pipe needs none of
-that. Queue, futures and threads are the standard library's ThreadPoolExecutor: each of its threads owns one worker and
-starts the clock when it hands over an answer, so that queueing never counts.
+again in the child. So under `python -m verl.trainer.main_ppo` a pebble worker imports verl (546 MB, 20 s on two busy
+cores) and in a Ray actor ray (81 MB, 4.7 s), against 60 MB and 0.4 s here. Fork copies a process with many threads, and
+functions of a file that verl loads by path cannot be pickled. A worker that is a script behind a pipe has none of these
+problems. Queue, futures and threads are the standard library's ThreadPoolExecutor. Each of its threads owns one worker
+and starts the clock when it hands over an answer, so that waiting in the queue does not count.
 """
 
 import importlib.util
@@ -29,14 +29,14 @@ STARTUP_SECONDS = 120.0  # importing sympy takes 0.4 s; a machine that swaps may
 
 
 class BrokenWorkerError(Exception):
-    """A worker cannot do its work, and no other one could: math-verify is missing or broken."""
+    """No worker can work, because math-verify is missing or broken."""
 
 
 class Worker:
     """One process behind a pipe, in worker.py. Used by one thread only."""
 
     def __init__(self, time_limit: float, memory_mb: int):
-        # The worker's own limit is on CPU time and a little longer: it holds where nobody is left to kill it.
+        # The worker limits its own CPU time too, to a little more, in case the parent has died.
         script = [str(_SCRIPT), str(time_limit + 1), str(memory_mb), str(os.getpid())]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "bufsize": 0}
         self.process = subprocess.Popen([sys.executable, *script], **pipes)
@@ -104,7 +104,7 @@ class Pool:
         if self.broken:
             return {"error": "math-verify", "seconds": 0.0, "killed": 0}
         reply = {"late": True}
-        for _ in range(2):  # a worker may be killed from outside, by the OOM killer: not this answer's fault
+        for _ in range(2):  # once more if the worker was killed from outside, by the OOM killer
             try:
                 worker = self._worker()
             except OSError:

@@ -1,4 +1,4 @@
-r"""Rational numbers as answers write them, exact, and the rule for decimals (rule 4)."""
+r"""Exact rational numbers from their notation in answers, and the rule for decimals (rule 4)."""
 
 import re
 from fractions import Fraction
@@ -12,7 +12,7 @@ _PLAIN_INTEGER = re.compile(r"\s*([+-]?[0-9]{1,18})\s*")
 
 
 def plain_integer(raw: str) -> int | None:
-    """The integer that is all there is: most of AIME, and worth not reading any further."""
+    """The value of an answer that is only an integer, as most of AIME: a shortcut."""
     match = _PLAIN_INTEGER.fullmatch(raw)
     return int(match.group(1)) if match else None
 
@@ -32,7 +32,7 @@ _NUMBER = re.compile(
 
 @lru_cache(maxsize=20000)
 def number(text: str) -> Fraction | None:
-    r"""The rational number that a normalised string writes, None if it is anything else. Percent signs count as none.
+    r"""The rational number of a normalised string, None if it is anything else. A percent sign is ignored.
 
     >>> [str(number(s)) for s in ("042", "-0.50", r"1\frac{1}{2}", "7/14", r"4.2\times10^{1}", r"0.\overline{3}", "x")]
     ['42', '-1/2', '3/2', '1/2', '42', '1/3', 'None']

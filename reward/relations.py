@@ -9,7 +9,7 @@ _INTERVAL_ENDS = {"<": "()", "\\le": "[]"}
 
 
 def as_interval(text: str) -> str | None:
-    r"""x \ge 2 -> [2,\infty), 1 < x \le 3 -> (1,3], x \in I -> I; None if it is no such relation in one name.
+    r"""x \ge 2 -> [2,\infty), 1 < x \le 3 -> (1,3], x \in I -> I; None for any other text.
 
     >>> as_interval(r"x\ge 2"), as_interval(r"1<x\le 3"), as_interval("2>x")
     ('[2,\\infty)', '(1,3]', '(-\\infty,2)')

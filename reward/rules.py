@@ -1,6 +1,6 @@
 r"""The rewriting rules, in order, each with an example: (gold, answer, equal) that fails without it.
 
-tests/test_math_reward.py takes out one rule at a time and looks at its example; a rule without effect goes.
+tests/test_math_reward.py removes one rule at a time and checks its example, so that every rule has an effect.
 """
 
 import re
@@ -13,7 +13,7 @@ from .words import BARE_UNIT, drop_label, drop_texts, is_words, texts_as_separat
 
 @dataclass(frozen=True)
 class Rule:
-    """A rewriting of one string, and the verdict that depends on it."""
+    """A rewriting of one string, with an example whose result depends on it."""
 
     rewrite: Callable[[str], str]
     gold: str
@@ -52,8 +52,8 @@ _UNICODE |= {chr(0xFF01 + i): chr(0x21 + i) for i in range(94)}  # full-width AS
 _SUPERSCRIPTS = "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079"
 _UNICODE |= {char: f"^{digit}" for digit, char in enumerate(_SUPERSCRIPTS)}
 _UNICODE |= {chr(0x2080 + digit): f"_{digit}" for digit in range(10)}
-# NUL and other controls, zero-width and direction marks, lone surrogates: nothing a reader sees, and nothing UTF-8
-# or a C parser takes.
+# NUL and other controls, zero-width and direction marks, lone surrogates: invisible, and not valid in UTF-8 or in a
+# C parser.
 _INVISIBLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\ud800-\udfff]")
 _UNICODE = str.maketrans(_UNICODE)
 _MAGNITUDES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
@@ -72,7 +72,7 @@ _TRAIL = re.compile(r"(?:\s|\\[,;:!]|[.,;:=]|\\\\|\\(?=\s*$))+$")
 
 
 def one_space(text: str) -> str:
-    """One space for many: a rule may then search to the end from each space without being quadratic."""
+    """Shorten runs of spaces, so that a rule that searches on from each space takes linear time."""
     return _SPACES.sub(_shorter, text)
 
 
@@ -94,7 +94,7 @@ def _unaligned(text: str) -> str:
 
 
 def _unwrapped(text: str) -> str:
-    """Without every wrapper and the brace that closes it, with what is inside."""
+    """Replace every wrapper by its content."""
     while match := _WRAPPER.search(text):
         end = closing_brace(text, match.end(), len(text))
         if end is None:
@@ -127,7 +127,7 @@ def _braced(text: str) -> str:
 
 
 def _unspaced(text: str) -> str:
-    """A space that ends a command stays where a letter follows; a ", " stays: it tells lists from 1,234."""
+    """Remove spaces, except after a command before a letter, and in ", ", which distinguishes lists from 1,234."""
     if is_words(text):
         return re.sub(r"\s+", " ", text)
     text = re.sub(r"(\\[a-zA-Z]+)(?:\\[,;:!> ]|~|\s)+(?=[a-zA-Z])", "\\1\0", text)

@@ -11,10 +11,10 @@ from .structure import shape, sides
 
 
 def by_value(gold: str, answer: str) -> bool | None:
-    r"""The verdict on two normalised scalars, or on two equations; None where one is not read or has no value.
+    r"""Whether two normalised scalars or equations are equal; None where one cannot be parsed or has no value.
 
     Raises:
-        TooLargeError: for numbers that nobody can compute.
+        TooLargeError: for numbers that are too large to compute.
 
     >>> by_value(r"2\sqrt{2}", r"\sqrt{8}"), by_value("e^{100}", "e^{100}-1"), by_value("y=2x+3", "2x-y+3=0")
     (True, False, True)

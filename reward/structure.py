@@ -1,4 +1,4 @@
-r"""The structure of an answer: what stands between its brackets, commas and signs of equality."""
+r"""The structure of an answer: its parts between brackets, commas and signs of equality."""
 
 import re
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ def sides(text: str) -> tuple[str, ...]:
     return split(text, EQUALS)
 
 
-_NAME = re.compile(  # no text matches in two ways: else a wrong end costs time that doubles with every command
+_NAME = re.compile(  # unambiguous, or a mismatch at the end would take exponential time
     r"(?:[a-zA-Z]|\\[a-zA-Z]+(?![a-zA-Z])|_(?:\{(?:[a-zA-Z0-9,]+|\\text\{[a-zA-Z ]*\})\}|[a-zA-Z0-9]+(?![a-zA-Z0-9]))"
     r"|[+\-*/|'^:]|\([a-zA-Z0-9,\s+\-]*\)|\s|[{}])*"
 )
@@ -62,12 +62,12 @@ _LOOSE_DIGIT = re.compile(r"(?:^|[^_0-9{(^])[0-9]")
 
 
 def is_name(text: str) -> bool:
-    """What an equation introduces a value by: x, x_1, f(x), m+n, AB, \\angle ABC, P(A), nothing."""
+    """Whether a text names a value in an equation: x, x_1, f(x), m+n, AB, \\angle ABC, P(A), or nothing."""
     return _NAME.fullmatch(text) is not None and _LOOSE_DIGIT.search(text) is None
 
 
 def is_simple_name(text: str) -> bool:
-    """A name that stands for the asked value; 2x+z = 1 and x+y = 1 are equations."""
+    """Whether a name is one quantity; 2x+z = 1 and x+y = 1 are equations."""
     return re.search(r"[0-9+\-*/^]", re.sub(r"_\{?[a-zA-Z0-9,]+\}?|\([^()]*\)", "", text)) is None
 
 
@@ -105,7 +105,7 @@ _BRACKETS = {"][": "()", "](": "()", "[[": "[)", "]]": "(]"}  # ]0,1[ as the Fre
 
 
 def shape(text: str) -> Shape:
-    r"""Kind and elements of an answer; a number such as 1,234 has to be told from a list by the caller.
+    r"""Kind and elements of an answer. The caller has to distinguish a number such as 1,234 from a list.
 
     >>> shape("1,2").kind, shape(r"\{1,2\}").kind, shape("(1,2]"), shape("(x+1)^2").kind
     ('list', 'set', Shape(kind='(]', parts=('1', '2')), 'scalar')

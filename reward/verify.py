@@ -1,8 +1,8 @@
-r"""What expression.py does not read, read by math-verify: sets, matrices, unusual commands; and its own comparison.
+r"""Parses with math-verify what expression.py does not: sets, matrices, unusual commands. Compares the results.
 
-Where both readings are scalars or equations they are compared by identity.py all the same, for math-verify compares to
-15 digits. Its `verify` decides the rest: sets, inequalities, unknown functions. Its time limits are off: they need a
-signal handler, which Python does not run while a big-integer power holds the interpreter. worker.py has its own.
+Scalars and equations are compared by identity.py here too, because math-verify compares to 15 digits. Its `verify`
+compares the rest: sets, inequalities, unknown functions. Its time limits are off, because they need a signal handler,
+which Python does not run during the power of a big integer. worker.py has its own limits.
 """
 
 import logging
@@ -87,7 +87,7 @@ def _bits(expression) -> float:
 
 
 def _magnitude(expression) -> float:
-    """|value| of a constant whose parts are known to be of bearable size."""
+    """|value| of a constant whose parts are not too large."""
     size = bits(expression)
     if size > 64:
         raise TooLargeError
@@ -112,7 +112,7 @@ _FUNCTIONS = {name: name for name in FUNCTIONS} | {
 
 
 def tree_of(expression) -> Tree | None:
-    """A reading of math-verify's as a tree of expression.py; None where a part has no counterpart there."""
+    """math-verify's expression as a tree of expression.py; None where a part has no equivalent there."""
     if not isinstance(expression, sympy.Expr) or isinstance(expression, sympy.MatrixExpr):
         return None
     if expression.is_Rational or expression.is_Float:
@@ -146,7 +146,7 @@ def tree_of(expression) -> Tree | None:
 
 
 def by_math_verify(gold: str, answer: str, gold_value, answer_value) -> bool:
-    """Equality of two readings; the strings decide how exact a decimal has to be.
+    """Equality of two parsed answers; the strings decide how exact a decimal has to be.
 
     Raises:
         TooLargeError

@@ -1,7 +1,8 @@
-r"""Words in answers: units, labels, introductions and choices; which may be dropped, and which carry the answer.
+r"""Words in answers: units, labels, introductions and choices. Which may be dropped, and which are the answer.
 
-A text is dropped beside a number if it is a unit or a counted thing behind it, or an introduction before it. It stays
-if it has a digit or a word of number, operation or negation. Beside letters alone only units and introductions go.
+Beside a number, a text is dropped if it is a unit or a counted thing after it, or an introduction before it. It is kept
+if it has a digit or a word for a number, an operation or a negation. Beside letters alone only units and introductions
+are dropped.
 """
 
 import re
@@ -21,7 +22,7 @@ _COUNTED = ("square|sq|cubic|per|units?|people|persons?|students?|ways|pairs?|ap
             "rupees|euros?|marbles?|balls?|coins?|books?|integers?|solutions?|numbers?|triangles?|sides?|"
             "times|radians?|rad|percent|percentage|pct|men|women|girls|boys|children|games?|edges|"
             "vertices")  # fmt: skip
-# Written without \text, only words that can be nothing else: "5m" is a product, "5 cm" a length.
+# Without \text, only unambiguous words: "5m" is a product, "5 cm" a length.
 BARE_UNIT = re.compile(
     r"(?<=[0-9})\s])\s*(?:(?:" + "|".join(sorted((u for u in _UNIT_OF if len(u) > 1), key=len, reverse=True)) + "|"
     + _COUNTED + r")(?![a-zA-Z])[./]?\s*)+(?:\^\s*\{?[23]\}?)?\s*$"
@@ -31,7 +32,7 @@ _UNIT_TEXT = re.compile(
     + r")(?![a-zA-Z])[./]?\s*)+", re.I,
 )  # fmt: skip
 _THINGS = re.compile(r"\s*(?:[a-zA-Z]+\s+)?[a-zA-Z]{2,}s\s*\.?\s*")  # widgets, green marbles
-_MEANING = re.compile(  # what makes another number of a number, or another statement of a statement
+_MEANING = re.compile(  # words that change the value of a number or the meaning of a statement
     r"(?i)\b(?:not?|none|nor|neither|never|isn't|except|excluding|without|cannot|undefined|false|wrong|incorrect|but|"
     r"least|most|less|more|greater|fewer|up|over|under|than|above|below|between|or|and|either|both|of|for|if|all|any|"
     r"plus|minus|times\s+\w+|added|divided|multiplied|squares?|squared|cubes?|cubed|roots?|powers?|factorials?|inverse|"
@@ -77,7 +78,7 @@ def texts_as_separators(text: str) -> str:
 
 
 def drop_texts(text: str) -> str:
-    """Without the texts that say nothing; those that carry the answer stay, as text or as the numbers in it."""
+    """The answer without the texts that do not change it; other texts stay, as text or as the numbers in them."""
     rest = _TEXT.sub("", text)
     if re.search(r"[0-9]|\\[a-zA-Z]|(?<![a-zA-Z])[a-zA-Z](?![a-zA-Z])|[+*/^=]", rest) is None:
         return _ANSWER.sub("", re.sub(r"\\text\{([^{}]*)\}", r" \1 ", text))  # the words are the answer
@@ -128,7 +129,7 @@ def is_words(text: str) -> bool:
 
 
 def has_text(text: str) -> bool:
-    """Whether words are left that are no index of a name."""
+    """Whether there are words other than in the index of a name."""
     return "\\text{" in re.sub(r"_\s?\{?\s?\\text\{[^{}]*\}", "", text)
 
 

@@ -1,4 +1,4 @@
-"""A process that may be killed: compares answers that need algebra, one JSON object per line. Started by pool.py.
+"""A worker process, which may be killed: compares answers that need algebra, one JSON object per line (pool.py).
 
     -> {"golds": [...], "answer": "..."}    <- {"equal": bool, "unparsed": bool}, {"too_large": true}, {"error": why}
     -> {"gold": "..."}                      <- {"unparsed": bool}
@@ -21,7 +21,7 @@ from .scalars import TooLargeError, by_value
 
 
 class Pair:
-    """Decides one pair of scalars for `compare`, and remembers whether a gold could not be read at all."""
+    """Compares one pair of scalars for `compare`, and records whether a gold could not be parsed."""
 
     def __init__(self, verify):
         self.verify, self.unparsed = verify, False
@@ -60,7 +60,7 @@ def main() -> None:
     """Answer lines from stdin until it closes. Arguments: CPU seconds per line, megabytes, parent's pid."""
     cpu_seconds, memory_mb, parent = float(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: no orphan computing on
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: ends with its parent
     if os.getppid() != parent:
         return
     resource.setrlimit(resource.RLIMIT_AS, (memory_mb << 20, memory_mb << 20))
@@ -81,7 +81,7 @@ def main() -> None:
             reply = answer_request(json.loads(line), verify)
         except TooLargeError:
             reply = {"too_large": True}
-        except Exception as error:  # one answer's trouble; the caller counts it under "error"
+        except Exception as error:  # counted as "error" by the caller
             reply = {"error": type(error).__name__}
         signal.setitimer(signal.ITIMER_PROF, 0)
         print(json.dumps(reply), file=replies, flush=True)

@@ -6,7 +6,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 from verl.utils import tensordict_utils as tu
 
 SEQUENCES, VOCABULARY, UPDATES = 16, 64, 3
-TARGET = 0.285  # a share that this batch can reach, with c_high inside its range
+TARGET = 0.285  # this batch reaches it with c_high inside its range
 
 
 def save_tiny_model(path, tied=False):

@@ -18,17 +18,17 @@ from reward_terms import (
     Term,
     equal,
     latex,
+    mistakes,
     num,
     op,
     part,
     places,
     replace,
     rewritings,
-    slips,
     sym,
     symbols,
     value,
-    whole_slips,
+    whole_mistakes,
 )  # fmt: skip
 
 WRONG_PER_GOLD, FORMS_PER_GOLD = 30, 32
@@ -237,9 +237,9 @@ def _too_large(term: Term) -> bool:
 
 def term_mutants(term: Term) -> list[tuple[str, Term]]:
     """Terms near this one, each with the change that made it; some of them may still be equal."""
-    out = [("whole", new) for new in whole_slips(term)]
+    out = [("whole", new) for new in whole_mistakes(term)]
     for path in places(term):
-        out += [(part(term, path).op, replace(term, path, new)) for new in slips(part(term, path))]
+        out += [(part(term, path).op, replace(term, path, new)) for new in mistakes(part(term, path))]
     return [(change, new) for change, new in out if not _too_large(new)]
 
 
@@ -286,7 +286,7 @@ def _wrong_scalars(gold: Gold, rng: random.Random) -> list[tuple[str, str]]:
         some = [(change, text) for change, text in some if "factorial" not in text and "dozen" not in text]
     if symbols(term):
         some = [(c, t) for c, t in hedges(latex(term), rng.choice(others)) if c in ("hedge", "bracket", "everything")]
-    # Texts of the answer are cut at WRONG_PER_GOLD: take as many of the slips as of the hedges.
+    # Texts of the answer are cut at WRONG_PER_GOLD: take as many of the mistakes as of the hedges.
     rng.shuffle(out)
     rng.shuffle(some)
     return [pair for both in zip(out, some) for pair in both] + out[len(some) :] + some[len(out) :]  # noqa: B905

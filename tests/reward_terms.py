@@ -226,8 +226,8 @@ def replace(term: Term, path: tuple, new: Term) -> Term:
     return Term(term.op, tuple(args))
 
 
-def slips(term: Term) -> list[Term]:
-    """What a slip makes of one part: one unit in the last place, a sign, another operator, a dropped root."""
+def mistakes(term: Term) -> list[Term]:
+    """Mistakes in one part: one unit in the last place, a sign, another operator, a dropped root."""
     o, args = term.op, term.args
     if o == "int":
         n = args[0]
@@ -254,7 +254,7 @@ def slips(term: Term) -> list[Term]:
     return []
 
 
-def whole_slips(term: Term) -> list[Term]:
+def whole_mistakes(term: Term) -> list[Term]:
     """Wrong answers near the whole: its negative, reciprocal, double, square, and one unit more, less, or a little."""
     return [
         op("neg", term), op("div", 1, term), op("mul", 2, term), op("pow", term, 2), op("add", term, 1),

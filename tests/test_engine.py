@@ -4,16 +4,12 @@ The bounds of an update must depend on the optimizer batch alone: not on how man
 micro-batches, or whether it is packed. What this file does not exercise: CUDA, bf16, Ray (test_pipeline.py has Ray).
 """
 
-import faulthandler
 import math
 import os
-import re
-import signal
 import tempfile
 import time
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from unittest import mock
 
 import pytest
@@ -21,6 +17,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from engine_batch import SUMS, TARGET, UPDATES, VOCABULARY, rank_data, save_tiny_model
+from ranks import run_ranks
 from verl.trainer.distillation import distillation_ppo_loss
 from verl.utils import tensordict_utils as tu
 from verl.utils import torch_functional
@@ -109,11 +106,9 @@ class Counted(torch.autograd.Function):
         return gradient
 
 
-def updates(rank, world, init, out, model, policy_loss, setting):
+def updates(rank, world, out, model, policy_loss, setting):
     """What each rank does: UPDATES updates on the same batch with a learning rate that moves r."""
-    faulthandler.register(signal.SIGUSR1, file=open(f"{out}/{rank}.stack", "w"))  # for `where_it_hangs`
-    os.environ.update(RANK=str(rank), WORLD_SIZE=str(world), DIST_INIT_METHOD=f"file://{init}")
-    torch.set_num_threads(1)
+    os.environ.update(RANK=str(rank), WORLD_SIZE=str(world), DIST_INIT_METHOD=f"file://{out}/init")
     initialize_global_process_group_ray()
     strategy, lora = setting.get("strategy", "fsdp2"), setting.get("lora", 0)
     if strategy == "fsdp":
@@ -207,34 +202,12 @@ def updates(rank, world, init, out, model, policy_loss, setting):
     dist.destroy_process_group()
 
 
-def where_they_hang(processes, directory):
-    """The innermost call of each rank, by its stack: for a hang, the collective and who asked for it."""
-    for process in processes.processes:
-        if process.is_alive():
-            os.kill(process.pid, signal.SIGUSR1)
-    time.sleep(1)
-    places = []
-    for rank in range(len(processes.processes)):
-        stack = re.findall(r'File "(.*?)", line (\d+) in (\w+)', (Path(directory) / f"{rank}.stack").read_text())
-        calls = [f"{name} ({Path(file).name}:{line})" for file, line, name in stack if name != "wrapper"]
-        places.append(f"rank {rank} in {' called by '.join(calls[:2]) or 'nothing: it ended'}")
-    return "; ".join(places)
-
-
 def run(model, world=1, policy_loss=None, **setting):
     """The metrics of every update, which all ranks must agree on."""
     with tempfile.TemporaryDirectory() as tmp:
-        args = (world, f"{tmp}/init", tmp, model, policy_loss or {}, setting)
-        processes = mp.start_processes(updates, args, nprocs=world, join=False, start_method="fork")
-        try:
-            deadline = time.monotonic() + setting.get("limit", TIME_LIMIT)
-            while not processes.join(timeout=max(0, deadline - time.monotonic())):  # returns as each rank ends
-                if time.monotonic() >= deadline:
-                    pytest.fail(f"{world} ranks with {setting} hang: {where_they_hang(processes, tmp)}")
-        finally:
-            for process in processes.processes:
-                process.kill()
-        histories = [torch.load(Path(tmp) / str(rank)) for rank in range(world)]
+        arguments = (world, tmp, model, policy_loss or {}, setting)
+        limit, what = setting.get("limit", TIME_LIMIT), f"{world} ranks with {setting}"
+        histories = run_ranks(updates, world, tmp, arguments, limit, what)
     # All but the entropy, which verl averages over the ranks later, and what one of several ranks holds.
     common = [
         [{k: v for k, v in update.items() if not k.startswith(("actor/entropy", "grad_norm"))} for update in rank]
@@ -397,7 +370,7 @@ def test_a_rank_that_differs_is_noticed(model, monkeypatch):
 def test_a_hang_is_named(model):
     """A rank that never comes: what the others wait in is in the failure."""
     with pytest.raises(pytest.fail.Exception, match=r"rank 0 in all_gather \(.*\) called by add_ranks"):
-        run(model, world=2, asleep=1, limit=40)
+        run(model, world=2, asleep=1, limit=60)
 
 
 def test_gradients_of_several_calls_are_refused(model):

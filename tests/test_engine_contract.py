@@ -11,16 +11,14 @@ real, over gloo: two replicas of two stages.
 import math
 import os
 import tempfile
-import time
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from engine_batch import SEQUENCES, TARGET, VOCABULARY, rank_data
 from oracle import Setting, algorithm_1
+from ranks import run_ranks
 from verl.utils import tensordict_utils as tu
 from verl.workers.config import FSDPActorConfig
 from verl.workers.engine import BaseEngine
@@ -85,10 +83,9 @@ class Double(BaseEngine):
         return postprocess_batch_func(outputs, indices, data) if self.is_last_stage() else {}
 
 
-def update(rank, init, out, config):
+def update(rank, out, config):
     os.environ.update(RANK=str(rank), WORLD_SIZE=str(WORLD))
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{init}", rank=rank, world_size=WORLD)
+    dist.init_process_group("gloo", init_method=f"file://{out}/init", rank=rank, world_size=WORLD)
     actor = FSDPActorConfig(
         strategy="fsdp2", rollout_n=1, ppo_micro_batch_size_per_gpu=1, policy_loss=BapoPolicyLossConfig(**config)
     )
@@ -103,18 +100,7 @@ def update(rank, init, out, config):
 
 def run(**config):
     with tempfile.TemporaryDirectory() as tmp:
-        processes = mp.start_processes(
-            update, (f"{tmp}/init", tmp, config), nprocs=WORLD, join=False, start_method="fork"
-        )
-        try:
-            deadline = time.monotonic() + 60
-            while not processes.join(timeout=max(0, deadline - time.monotonic())):  # returns as each rank ends
-                if time.monotonic() >= deadline:
-                    pytest.fail("the ranks hang")
-        finally:
-            for process in processes.processes:
-                process.kill()
-        return [torch.load(Path(tmp) / str(rank)) for rank in range(WORLD)]
+        return run_ranks(update, WORLD, tmp, (tmp, config), limit=60, what=f"{WORLD} ranks with {config}")
 
 
 def received():

@@ -11,7 +11,6 @@ import pickle
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
@@ -23,6 +22,7 @@ import yaml
 from engine_batch import SEQUENCES, UPDATES, VOCABULARY, save_tiny_model
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
+from ranks import run_ranks
 from tensordict import TensorDict
 from test_engine import allow_fsdp1_on_cpu
 from verl.experimental.fully_async_policy.fully_async_trainer import FullyAsyncTrainer
@@ -196,7 +196,6 @@ def steps(rank, world, out, entry, model, overrides, padded):
     """What each rank does: UPDATES steps of the trainer, from the rewards on, on the same batch."""
     os.environ.update(RANK=str(rank), WORLD_SIZE=str(world), MASTER_ADDR="127.0.0.1", MASTER_PORT="0")
     os.environ.update(DIST_INIT_METHOD=f"file://{out}/init", LOCAL_RANK=str(rank), LOCAL_WORLD_SIZE=str(world))
-    torch.set_num_threads(1)
     allow_fsdp1_on_cpu()
     config = composed(entry, model, *overrides)
     trainer = make_trainer(entry, config)
@@ -220,17 +219,8 @@ def steps(rank, world, out, entry, model, overrides, padded):
 def run(entry, model, world=1, overrides=(), padded=True):
     """The metrics of each step, which all ranks agree on, and the trainer's policy_loss after the last."""
     with tempfile.TemporaryDirectory() as out:
-        processes = mp.start_processes(
-            steps, (world, out, entry, model, overrides, padded), nprocs=world, join=False, start_method="fork"
-        )
-        try:
-            deadline = time.monotonic() + TIME_LIMIT
-            while not processes.join(timeout=max(0, deadline - time.monotonic())):
-                assert time.monotonic() < deadline, f"{world} ranks of {entry} hang"
-        finally:
-            for process in processes.processes:
-                process.kill()
-        found = [torch.load(f"{out}/{rank}") for rank in range(world)]
+        arguments = (world, out, entry, model, overrides, padded)
+        found = run_ranks(steps, world, out, arguments, TIME_LIMIT, what=f"{world} ranks of {entry}")
     assert all(other == found[0] for other in found)
     return found[0]
 

@@ -5,6 +5,7 @@ What this file does not check: how the pictures look.
 
 import json
 import math
+import re
 import subprocess
 import sys
 import warnings
@@ -18,6 +19,7 @@ from bapo_verl.figures import (
     COLORS,
     FIGURES,
     Curve,
+    Panel,
     by_setting,
     draw,
     draw_figure,
@@ -140,6 +142,16 @@ def test_steps_are_in_order_where_the_first_seed_starts_late():
     assert over_seeds([late, whole], Curve("critic/score/mean"))[0] == [1, 2, 3]
 
 
+@pytest.mark.parametrize("count", range(1, 8))
+def test_any_number_of_panels_is_drawn(count):
+    """Every panel has its axes, no other axes are left, and the lowest panel of each column names the steps."""
+    panels = [Panel(f"panel {i}", [Curve("critic/score/mean")]) for i in range(count)]
+    figure = draw_figure(panels, by_setting({"bapo": make_run()}))
+    assert [axes.get_title(loc="left") for axes in figure.axes] == [panel.title for panel in panels]
+    labeled = [axes.get_title(loc="left") for axes in figure.axes if axes.get_xlabel() == "step"]
+    assert labeled == [panel.title for panel in panels[-3:]]
+
+
 @pytest.mark.parametrize("name", FIGURES)
 @pytest.mark.parametrize("steps", [1, 4])
 def test_nothing_is_cut_off_or_covered(name, steps):
@@ -205,7 +217,7 @@ def test_a_last_line_cut_short_is_skipped_with_a_warning(tmp_path):
 def test_another_broken_line_is_an_error_that_says_where(tmp_path, line):
     log = write_log(tmp_path / "run.jsonl", make_run())
     log.write_text(line + "\n" + log.read_text())
-    with pytest.raises(ValueError, match=f"run.jsonl:1 is not a line of verl's file logger: b'{line}'"):
+    with pytest.raises(ValueError, match=f"run.jsonl:1 is not a line of verl's file logger: {re.escape(line)}$"):
         read_run(log)
 
 

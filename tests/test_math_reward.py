@@ -1,4 +1,4 @@
-r"""reward/: verdicts, reasons, and that no answer can take the grader down.
+r"""reward/: results, reasons, and that no answer can stop the grader.
 
 The grader is loaded as verl loads it, by path. What these tests do NOT exercise: several nodes, a machine under memory
 pressure, the whole training pipeline (tests/test_cpu.py does).
@@ -6,7 +6,6 @@ pressure, the whole training pipeline (tests/test_cpu.py does).
 
 import asyncio
 import doctest
-import importlib.util
 import json
 import logging
 import multiprocessing
@@ -26,6 +25,7 @@ from unittest.mock import Mock
 import cloudpickle
 import numpy as np
 import pytest
+from reward_cases import CASES
 from verl.utils.import_utils import load_extern_object
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,14 +37,6 @@ sibling = load_extern_object(str(REWARD), "_sibling")
 grade, workers = sibling("grade"), sibling("pool")
 
 
-def _load_cases():
-    spec = importlib.util.spec_from_file_location("reward_cases", ROOT / "tests" / "reward_cases.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.CASES
-
-
-CASES = _load_cases()
 SLOW = r"\boxed{\int_0^{\infty} \frac{\sin^3 x \ln x}{x^2 e^x} dx}"  # no guard catches it: only the clock does
 
 
@@ -380,7 +372,7 @@ def grade_repetitions(grade):
 
 
 def test_no_repetition_holds_up_the_event_loop():
-    """What is settled without a worker has no clock. The limit is for a hang: all of them together take seconds."""
+    """What is graded without a worker has no time limit. All of it takes seconds; the limit here is for a hang."""
     process = multiprocessing.get_context("fork").Process(target=grade_repetitions, args=(grade,))
     process.start()
     process.join(timeout=240)

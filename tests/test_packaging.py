@@ -1,13 +1,17 @@
-"""The wheel: what is in it, and that `+algorithm=bapo` composes from it in another directory."""
+"""The wheel and requirements.txt: what is in them, and that `+algorithm=bapo` composes from the wheel elsewhere."""
 
+import ast
 import os
+import re
 import subprocess
 import sys
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 from test_config import BASELINES, PRESETS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -32,9 +36,10 @@ def test_it_holds_the_package_and_its_presets_and_nothing_else(wheel):
 
 def test_it_asks_for_the_stock_verl(wheel):
     with zipfile.ZipFile(wheel) as archive:
-        metadata = archive.read(next(n for n in archive.namelist() if n.endswith("METADATA"))).decode()
-    required = [line.split(": ")[1] for line in metadata.splitlines() if line.startswith("Requires-Dist")]
+        text = archive.read(next(n for n in archive.namelist() if n.endswith("METADATA"))).decode()
+    required = [line.split(": ")[1] for line in text.splitlines() if line.startswith("Requires-Dist")]
     assert "verl==0.9.1" in required
+    assert "installs verl 0.9.1" in next(line for line in text.splitlines() if line.startswith("Summary"))
     gpu = [line.split(";")[0] for line in required if 'extra == "gpu"' in line]
     wanted = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line and line[0] != "#"]
     assert len(gpu) == len(wanted)
@@ -51,3 +56,61 @@ def test_the_flag_composes_from_it_in_another_directory(wheel, tmp_path):
     done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert yaml.safe_load(done.stdout)["actor_rollout_ref"]["actor"]["policy_loss"]["loss_mode"] == "bapo"
+
+
+def normalized(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def installed_with(requirements: list[Requirement]) -> set[str]:
+    """The distributions that pip installs for these requirements, by the metadata of what is installed here."""
+    names, todo = set(), list(requirements)
+    while todo:
+        requirement = todo.pop()
+        name = normalized(requirement.name)
+        if name in names and not requirement.extras:
+            continue
+        names.add(name)
+        try:
+            required = map(Requirement, metadata.requires(requirement.name) or [])
+        except metadata.PackageNotFoundError:  # of the GPU stack, or for another Python
+            continue
+        extras = [{"extra": extra} for extra in requirement.extras or [""]]
+        todo += [r for r in required if r.marker is None or any(map(r.marker.evaluate, extras))]
+    return names
+
+
+def imported(files: list[Path]) -> set[str]:
+    """The top-level names that these files import, without their own folders' modules and the standard library."""
+    names = set()
+    for node in (node for file in files for node in ast.walk(ast.parse(file.read_text()))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names.add(node.module.split(".")[0])
+    return names - {file.stem for file in ROOT.rglob("*.py")} - {"bapo_verl", "reward"} - sys.stdlib_module_names
+
+
+OTHER_ENGINES = {"mbridge", "megatron", "nemo_automodel"}  # tests/requirements-engines.txt
+
+
+def test_requirements_txt_brings_what_is_imported_and_pytests_plugins():
+    lines = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line and line[0] != "#"]
+    names = installed_with([Requirement(line) for line in lines])
+    files = [*ROOT.glob("bapo_verl/**/*.py"), *ROOT.glob("reward/*.py"), *ROOT.glob("tests/*.py")]
+    distributions = metadata.packages_distributions()
+    missing = {
+        name
+        for name in imported(files) - OTHER_ENGINES
+        if name not in names and names.isdisjoint(map(normalized, distributions.get(name, [])))
+    }
+    assert missing == set()
+    assert "pytest-timeout" in names  # pyproject.toml sets its `timeout`
+
+
+def test_the_fast_tier_names_tests_that_are_there():
+    """The gate runs the full tier, which would not notice."""
+    names = re.search(r"^FAST=\((.*?)^\)", (ROOT / "tests" / "run.sh").read_text(), re.M | re.S).group(1)
+    for name in re.findall(r"^\s+(\S+)", names, re.M):
+        file, _, function = name.partition("::")
+        assert f"def {function}" in (ROOT / file).read_text(), name

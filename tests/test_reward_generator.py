@@ -40,7 +40,7 @@ def test_no_wrong_answer_is_accepted(capfd):
 
 @pytest.mark.timeout(900)
 def test_every_equal_form_is_accepted(capfd):
-    """So none is lost that math-verify accepts: its share is in the README, for to measure it takes half an hour."""
+    """The share that math-verify accepts is in the README: it takes half an hour to measure."""
     reasons = graded(equal_pairs())
     with capfd.disabled():
         print(f"\n{len(reasons)} equal forms: {dict(Counter(reasons))}")

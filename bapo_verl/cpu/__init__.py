@@ -1,7 +1,7 @@
 """verl + vLLM on a machine with no accelerator. Imported only when VERL_PLATFORM=cpu (see `bapo_verl.plugin`).
 
-This import is all the code that a process needs: it registers the platform, makes vLLM's CPU build answer to the
-name `vllm`, and names the choices that verl and vLLM read from the environment. The settings of a run are in
+Importing this package is enough in every process: it registers the platform, lets vLLM's CPU build be found under the
+name `vllm`, and sets the environment variables that verl and vLLM read. The settings of a run are in
 `bapo_verl/config/platform/cpu.yaml`, and a run on CPU is
 
     VERL_PLATFORM=cpu python -m verl.trainer.main_ppo +platform=cpu ...

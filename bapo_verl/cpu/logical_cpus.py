@@ -1,7 +1,7 @@
 """How many logical CPUs a run asks Ray for, checked on the driver before Ray starts. Permanent.
 
-Ray queues an actor for which there is no CPU and says nothing; verl waits for it forever. What verl 0.9.1 and
-TransferQueue 0.1.11 hold, each for the whole run:
+Ray queues an actor for which there is no CPU without a message, and verl waits for it forever. verl 0.9.1 and
+TransferQueue 0.1.11 hold these CPUs for the whole run:
 
     1                           the TransferQueue's controller
     num_data_storage_units      its storage units, one each

@@ -1,8 +1,8 @@
 """Refuses a second run on one machine, where it would get the first one's weights. Works around verl 0.9.1.
 
 verl names the socket on which a rank hands its weights to vLLM by Ray's job id (`/tmp/rl-colocate-zmq-<job id>-...`).
-Each local Ray counts its jobs from 1, so two runs with a Ray of their own use one name: they hang (seen here), or one
-samples from the other's weights. Nor can two runs share a Ray: they would share TransferQueue's controller (seen too).
+Each local Ray counts its jobs from 1, so two runs with a Ray of their own use the same name: they hang (observed), or
+one samples from the other's weights. Two runs cannot share a Ray either: they would share TransferQueue's controller.
 """
 
 import os

@@ -1,7 +1,7 @@
 """The platform `cpu` for verl's `PlatformRegistry`, chosen only by VERL_PLATFORM=cpu.
 
 Permanent: it stands on verl's own extension point. verl probes every registered platform when VERL_PLATFORM is not
-set; this module is not even imported then, so a CPU-only Ray actor of a GPU cluster cannot fall into it.
+set; this module is not even imported then, so a CPU-only Ray actor of a GPU cluster cannot choose it.
 """
 
 from contextlib import contextmanager

