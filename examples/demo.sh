@@ -9,5 +9,5 @@ source "$ROOT/examples/cpu_environment.sh"
 make_environment "$ROOT"
 export PYTHON BAPO_HOME
 
-exec "$PYTHON" "$ROOT/recipe/demo.py" -o "$BAPO_HOME/runs/$(date +%Y%m%d-%H%M%S)" --beside grpo -- \
+exec "$PYTHON" "$ROOT/recipe/demo/demo.py" -o "$BAPO_HOME/runs/$(date +%Y%m%d-%H%M%S)" --beside grpo -- \
     bash "$ROOT/examples/run_bapo_tiny_qwen2_cpu.sh" "$@"

@@ -13,7 +13,7 @@ SCRIPTS = sorted(EXAMPLES.glob("run_*.sh"))
 
 
 def dry_run(script, cwd, *overrides):
-    paths = {name: f"/data/{name}" for name in ("TINY", "MODEL_PATH", "TRAIN_FILE", "TEST_FILE", "CKPTS_DIR")}
+    paths = {name: f"/data/{name}" for name in ("TASK", "MODEL_PATH", "TRAIN_FILE", "TEST_FILE", "CKPTS_DIR")}
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # python3, and PYTHON of the scripts for the CPU
     environment = {**os.environ, **paths, "PATH": path, "PYTHON": sys.executable, "ROLLOUT_NNODES": "1"}
     command = ["bash", str(script), *overrides, "--cfg", "job"]

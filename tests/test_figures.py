@@ -248,7 +248,7 @@ def test_runs_are_called_by_their_files_and_where_those_are_the_same_by_their_fo
 
 
 def test_the_command_draws_and_names_its_files(tmp_path):
-    """On two logs of one name, as recipe/demo.py writes them."""
+    """On two logs of one name, as recipe/demo/demo.py writes them."""
     logs = []
     for name, without in [("bapo", []), ("grpo", ["actor/bapo/rho"])]:
         (tmp_path / name).mkdir()

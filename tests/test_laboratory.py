@@ -8,28 +8,25 @@ import asyncio
 import importlib.util
 import math
 import random
-import sys
 from pathlib import Path
 
+import analysis
+import design
+import gates
+import laboratory
 import pandas
+import pipeline
 import pytest
+import report
+import tables
+import task
 import torch
 import torch.distributed as dist
+import welch
+from run import RESULTS as LABORATORY
+from sampler import Sampler
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "recipe" / "miniature"))
-
-import analysis  # noqa: E402
-import design  # noqa: E402
-import gates  # noqa: E402
-import laboratory  # noqa: E402
-import pipeline  # noqa: E402
-import report  # noqa: E402
-import tables  # noqa: E402
-import task  # noqa: E402
-import welch  # noqa: E402
-from run import RESULTS as LABORATORY  # noqa: E402
-from sampler import Sampler  # noqa: E402
 
 # --- the task
 

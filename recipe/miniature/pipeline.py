@@ -16,11 +16,14 @@ import time
 from pathlib import Path
 
 import design
-from process import SILENCE_SECONDS, Run, interrupt_on_signals, waiting_bar
 from tables import add_runs, made, write
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / "recipe"))  # for what several of its folders share
+
+from process import SILENCE_SECONDS, Run, interrupt_on_signals, waiting_bar  # noqa: E402
+
 RESULTS = Path(__file__).with_name("pipeline.parquet")
 SCRIPT = ROOT / "examples" / "run_bapo_tiny_qwen2_cpu.sh"
 

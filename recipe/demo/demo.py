@@ -1,6 +1,6 @@
 """Runs a verl command so that a person can follow it, and shows what came out.
 
-    python recipe/demo.py -o DIR [--beside ARM] -- COMMAND ...
+    python recipe/demo/demo.py -o DIR [--beside ARM] -- COMMAND ...
 
 The command's output goes to DIR/train.log and verl's metrics to DIR/metrics.jsonl; the terminal shows one line a step,
 and at the end a summary and DIR/training.png, with the miniature's runs of ARM beside it. However it ends (Ctrl-C too),
@@ -15,12 +15,16 @@ import time
 from pathlib import Path
 
 import pandas
-from process import SILENCE_SECONDS, Run, interrupt_on_signals
 from tqdm import tqdm
 
 from bapo_verl.figures import FIGURES, draw_figure, read_run
 
-STORED = Path(__file__).with_name("miniature") / "laboratory.parquet"
+RECIPE = Path(__file__).resolve().parents[1]
+sys.path.append(str(RECIPE))  # for what several of its folders share
+
+from process import SILENCE_SECONDS, Run, interrupt_on_signals  # noqa: E402
+
+STORED = RECIPE / "miniature" / "laboratory.parquet"
 
 COLUMNS = {  # what a line of the terminal shows: verl's metric and its format
     "reward": ("critic/score/mean", ".3f"),
