@@ -87,7 +87,7 @@ def task_directory(tmp_path_factory):
     torch.manual_seed(0)
     tokenizer = task.make_tokenizer()
     tokenizer.save_pretrained(directory / "model")
-    task.make_model(tokenizer, hidden=16, layers=1).save_pretrained(directory / "model")
+    task.make_model(tokenizer, hidden=24, layers=1).save_pretrained(directory / "model")
     return directory
 
 

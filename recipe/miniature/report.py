@@ -88,10 +88,10 @@ def draw_claims(rows: list[dict], margins: dict) -> Figure:
     axes.axvline(0, color="0.4", linewidth=0.8)
     axes.set_yticks(range(len(rows)), [f"{row['claim']} [{row['outcome']}]" for row in reversed(rows)], fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.set_xlabel(
-        "first arm less the second, 95% interval (green supported, red contradicted, blue no difference", loc="left"
+    axes.set_xlabel("first arm less the second, 95% interval, over the margin (grey bar)")
+    axes.set_title(
+        "green: supported, red: contradicted, blue: no difference larger than the margin, grey: open", fontsize=9
     )
-    axes.set_title("larger than the grey margin, grey open)", fontsize=9, loc="left", y=-0.12)
     return figure
 
 
@@ -134,6 +134,9 @@ def agreement_text(frame: pandas.DataFrame, steps: int) -> str:
     for arm in ("grpo", "bapo"):
         for name in (arm, f"pipeline_{arm}"):
             runs = frame[(frame["arm"] == name) & (frame["step"] <= steps)]
+            if runs.empty:
+                rows.append([name, "0", *["not run"] * len(columns)])
+                continue
             means = runs.groupby("seed")[columns].mean()
             cells = [f"{means[c].mean():.3f} ({means[c].min():.3f} to {means[c].max():.3f})" for c in columns]
             rows.append([name, str(len(means)), *cells])
