@@ -20,11 +20,13 @@ from tqdm import tqdm
 from bapo_verl.figures import FIGURES, draw_figure, read_run
 
 RECIPE = Path(__file__).resolve().parents[1]
-sys.path.append(str(RECIPE))  # for what several of its folders share
+MINIATURE = RECIPE / "miniature"
+sys.path += [str(RECIPE), str(MINIATURE)]  # for what several of its folders share, and to read the stored runs
 
+import tables  # noqa: E402
 from process import SILENCE_SECONDS, Run, interrupt_on_signals  # noqa: E402
 
-STORED = RECIPE / "miniature" / "laboratory.parquet"
+STORED = MINIATURE / "laboratory.parquet"
 
 COLUMNS = {  # what a line of the terminal shows: verl's metric and its format
     "reward": ("critic/score/mean", ".3f"),
@@ -77,10 +79,8 @@ def follow(run: Run) -> None:
 
 
 def stored(arm: str, steps: int) -> list:
-    """The miniature's runs of an arm, up to a step, as bapo_verl.figures reads them."""
-    frame = pandas.read_parquet(STORED)
-    rows = frame[(frame["arm"] == arm) & (frame["step"] <= steps)]
-    return [list(zip(run["step"], run.iloc[:, 3:].to_dict("records"), strict=True)) for _, run in rows.groupby("seed")]
+    """The miniature's runs of an arm, up to a step."""
+    return tables.runs(pandas.read_parquet(STORED), arm, steps)
 
 
 def last(run: list, metric: str, steps: int = 5) -> float:

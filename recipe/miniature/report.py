@@ -4,7 +4,6 @@ python recipe/miniature/report.py       draws *.png beside it and writes the tab
 """
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import analysis
@@ -57,13 +56,8 @@ VIEWS: dict[str, tuple[list[Panel], list[str]]] = {
 
 def settings(frame: pandas.DataFrame, arms: list[str], steps: int | None = None) -> dict[str, list[Run]]:
     """The arms' runs as bapo_verl.figures reads them; without those that have no run."""
-    found = {}
-    for arm in arms:
-        rows = frame[(frame["arm"] == arm) & (frame["step"] <= (steps or frame["step"].max()))]
-        runs = [list(zip(r["step"], r.iloc[:, 3:].to_dict("records"), strict=True)) for _, r in rows.groupby("seed")]
-        if runs:
-            found[arm] = runs
-    return found
+    found = {arm: tables.runs(frame, arm, steps) for arm in arms}
+    return {arm: runs for arm, runs in found.items() if runs}
 
 
 def draw_views(frame: pandas.DataFrame, pipeline_steps: int) -> dict[str, Figure]:
@@ -171,7 +165,7 @@ def texts(frame: pandas.DataFrame, both: pandas.DataFrame, plan: dict) -> dict[s
     }
 
 
-def figures(frame: pandas.DataFrame, both: pandas.DataFrame, plan: dict) -> dict[str, Callable[[], Figure]]:
+def figures(frame: pandas.DataFrame, both: pandas.DataFrame, plan: dict) -> dict[str, Figure]:
     rows = analysis.verdicts(analysis.outcomes(frame, plan), plan)
     drawn = draw_views(both, plan["pipeline"]["steps"])
     return drawn | {"claims": draw_claims(rows, plan["margin"]), "search": draw_search(frame)}

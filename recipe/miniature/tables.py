@@ -35,6 +35,14 @@ def row(record: dict) -> dict:
     return {"step": record["step"]} | {key: np.float32(f"{value:.4g}") for key, value in data.items()}
 
 
+def runs(frame: pandas.DataFrame, arm: str, steps: int | None = None) -> list[list[tuple[int, dict]]]:
+    """The runs of an arm, whole or up to a step, as bapo_verl.figures reads them: (step, metrics) for each step."""
+    rows = frame[frame["arm"] == arm]
+    if steps is not None:
+        rows = rows[rows["step"] <= steps]
+    return [list(zip(run["step"], run.iloc[:, 3:].to_dict("records"), strict=True)) for _, run in rows.groupby("seed")]
+
+
 def write(frame: pandas.DataFrame, path: Path) -> None:
     frame.to_parquet(path, index=False, compression="zstd", use_byte_stream_split=True, use_dictionary=["arm"])
     print(f"{path}: {frame.groupby(['arm', 'seed']).ngroups} runs, {len(frame)} steps")
