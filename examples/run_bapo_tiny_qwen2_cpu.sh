@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# BAPO on two CPU cores: stock verl, FSDP2 over gloo, vLLM rollouts, a Qwen2 of 0.3M parameters, eight updates on each
+# BAPO or a baseline on two CPU cores: stock verl, FSDP2 over gloo, vLLM rollouts, a Qwen2 of 0.3M parameters, eight updates on each
 # rollout batch (two epochs of four mini-batches). examples/demo.sh makes what this needs, runs it and shows what came
 # out. Any of verl's keys can follow on the command line.
 set -euo pipefail
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 PYTHON=${PYTHON:-python3}
+ALGORITHM=${ALGORITHM:-bapo} # or another preset of bapo_verl/config/algorithm
 TASK=${TASK:-$ROOT/recipe/miniature/base} # made by recipe/miniature/task.py
 MODEL_PATH=${MODEL_PATH:-$TASK/model}
 TRAIN_FILE=${TRAIN_FILE:-$TASK/train.parquet}
@@ -15,7 +16,7 @@ STEPS=${STEPS:-24}
 export VERL_PLATFORM=cpu
 export HF_HUB_OFFLINE=1 # everything is local: ask no hub
 
-exec "$PYTHON" -m verl.trainer.main_ppo +platform=cpu +algorithm=bapo \
+exec "$PYTHON" -m verl.trainer.main_ppo +platform=cpu +algorithm="$ALGORITHM" \
     algorithm.adv_estimator=grpo \
     algorithm.rollout_correction.bypass_mode=True \
     data.train_files="$TRAIN_FILE" \

@@ -419,13 +419,15 @@ def test_a_page_without_its_marks_is_an_error():
         report.fill("a", "x", "new")
 
 
-def test_a_run_that_is_stored_is_not_made_again_and_others_are_added(tmp_path):
-    path, logs = tmp_path / "runs.parquet", {("a", 0): tmp_path / "a0.jsonl", ("a", 1): tmp_path / "a1.jsonl"}
-    logs["a", 0].write_text('{"step": 1, "data": {"x": 0.123456, "y": null}}\n')
+def test_a_run_that_is_stored_or_has_a_log_is_not_made_again_and_the_others_are_added(tmp_path):
+    path = tmp_path / "runs.parquet"
+    first, second, third = runs = [design.Run("a", seed, {}, None, {}) for seed in range(3)]
+    logs = {run: tmp_path / f"{run.name}.jsonl" for run in runs}
+    logs[first].write_text('{"step": 1, "data": {"x": 0.123456, "y": null}}\n')
     tables.write(tables.add_runs(path, logs), path)
-    assert tables.made(path) == {("a", 0)}
-    logs["a", 0].unlink()
-    logs["a", 1].write_text('{"step": 1, "data": {"x": 2}}\n')
+    logs[first].unlink()
+    logs[second].write_text('{"step": 1, "data": {"x": 2}}\n')
+    assert tables.missing(path, logs) == [third]
     frame = tables.add_runs(path, logs)
     assert frame["seed"].tolist() == [0, 1] and frame["x"].tolist() == pytest.approx([0.1235, 2])
     assert math.isnan(frame["y"][0])

@@ -8,7 +8,7 @@ import yaml
 DESIGN = Path(__file__).with_name("design.yaml")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Run:
     """One arm with one seed. `keys` are those of laboratory.Setting; bounds None: BAPO searches for them."""
 

@@ -1,7 +1,7 @@
 """Makes the runs of the design's `pipeline` section: the same task in the real pipeline, one run after another.
 
     python recipe/miniature/pipeline.py -o DIR                those that are missing; Ctrl-C and again: goes on
-    python recipe/miniature/pipeline.py -o DIR --list         which there are
+    python recipe/miniature/pipeline.py -o DIR --list         which are missing
     python recipe/miniature/pipeline.py -o DIR --collect      adds DIR's runs to pipeline.parquet
 
 Each is examples/run_bapo_tiny_qwen2_cpu.sh (Ray, vLLM, FSDP2, the math reward) with the overrides of its arm. DIR/NAME
@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 import design
-from tables import add_runs, made, write
+from tables import add_runs, missing, write
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,12 +50,12 @@ def wait(run: Run, bar: tqdm) -> str | None:
     return f"exit code {run.process.returncode}, see {run.log}" if run.process.returncode else None
 
 
-def train(plan: dict, missing: list[design.Run], output: Path) -> None:
-    """Make the runs that are missing. One that fails is named at the end, and the others go on."""
+def train(plan: dict, runs: list[design.Run], output: Path) -> None:
+    """Make the runs. One that fails is named at the end, and the others go on."""
     os.environ.update(PYTHON=sys.executable, STEPS=str(plan["pipeline"]["steps"]))
     failed = []
-    with waiting_bar(len(missing), "run") as bar:
-        for run in missing:
+    with waiting_bar(len(runs), "run") as bar:
+        for run in runs:
             bar.set_postfix_str(run.name)
             directory = output / run.name
             directory.mkdir(parents=True, exist_ok=True)
@@ -77,25 +77,25 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
     parser.add_argument("--only", default="*", metavar="PATTERN", help="names of runs, as a shell pattern")
-    parser.add_argument("--list", action="store_true", help="name the runs and train nothing")
+    parser.add_argument("--list", action="store_true", help="name the missing runs and train nothing")
     parser.add_argument("--collect", action="store_true", help="write pipeline.parquet and train nothing")
     return parser.parse_args()
 
 
 def main() -> None:
     arguments, plan = parse_args(), design.read()
-    output, runs = arguments.output.resolve(), design.pipeline_runs(plan)
+    output = arguments.output.resolve()
+    logs = {run: log(output, run) for run in design.pipeline_runs(plan)}
     if arguments.collect:
-        write(add_runs(RESULTS, {(run.arm, run.seed): log(output, run) for run in runs}), RESULTS)
+        write(add_runs(RESULTS, logs), RESULTS)
         return
-    there = made(RESULTS)
-    missing = [run for run in runs if (run.arm, run.seed) not in there and not log(output, run).exists()]
+    runs = [run for run in missing(RESULTS, logs) if fnmatch.fnmatch(run.name, arguments.only)]
     if arguments.list:
-        print(*(f"{'missing' if run in missing else 'there':<8}{run.name}" for run in runs), sep="\n")
+        print(*(run.name for run in runs), f"{len(runs)} missing", sep="\n")
         return
     interrupt_on_signals()
     try:
-        train(plan, [run for run in missing if fnmatch.fnmatch(run.name, arguments.only)], output)
+        train(plan, runs, output)
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -2,7 +2,7 @@
 
     python recipe/miniature/run.py -o DIR                     all of them
     python recipe/miniature/run.py -o DIR --only 'bapo*' --jobs 1
-    python recipe/miniature/run.py -o DIR --list              which there are
+    python recipe/miniature/run.py -o DIR --list              which are missing
     python recipe/miniature/run.py -o DIR --collect           adds DIR's runs to laboratory.parquet
 
 DIR holds RUN.jsonl for each run that has ended. A run that was stopped starts again.
@@ -57,24 +57,21 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="processes (default: all cores)")
     parser.add_argument("--nice", type=int, default=0, help="niceness of the processes")
     parser.add_argument("--pause", type=Path, metavar="FILE", help="begin no run while FILE exists")
-    parser.add_argument("--list", action="store_true", help="name the runs and train nothing")
+    parser.add_argument("--list", action="store_true", help="name the missing runs and train nothing")
     parser.add_argument("--collect", action="store_true", help="write laboratory.parquet and train nothing")
     return parser.parse_args()
 
 
 def main() -> None:
     arguments = parse_args()
-    directory, plan = arguments.output, design.read()
-    runs = [run for run in design.runs(plan) if fnmatch.fnmatch(run.name, arguments.only)]
-    there = tables.made(RESULTS)
-    missing = [run for run in runs if (run.arm, run.seed) not in there and not path(directory, run).exists()]
-    if arguments.list:
-        print(*(f"{'missing' if run in missing else 'there':<8}{run.name}" for run in runs), sep="\n")
-        print(f"{len(runs)} runs, {len(missing)} missing")
-        return
+    directory = arguments.output
+    logs = {run: path(directory, run) for run in design.runs(design.read())}
     if arguments.collect:
-        logs = {(run.arm, run.seed): path(directory, run) for run in design.runs(plan)}
         tables.write(tables.add_runs(RESULTS, logs), RESULTS)
+        return
+    missing = [run for run in tables.missing(RESULTS, logs) if fnmatch.fnmatch(run.name, arguments.only)]
+    if arguments.list:
+        print(*(run.name for run in missing), f"{len(missing)} missing", sep="\n")
         return
     directory.mkdir(parents=True, exist_ok=True)
     jobs = [(run, directory, arguments.pause) for run in missing]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas
+from design import Run
 
 
 def read(path: Path) -> pandas.DataFrame:
@@ -12,20 +13,21 @@ def read(path: Path) -> pandas.DataFrame:
     return pandas.read_parquet(path) if path.exists() else pandas.DataFrame({"arm": [], "seed": [], "step": []})
 
 
-def made(path: Path) -> set[tuple[str, int]]:
-    """Arm and seed of the runs in it."""
-    return set(read(path).groupby(["arm", "seed"]).groups)
+def missing(path: Path, logs: dict[Run, Path]) -> list[Run]:
+    """The runs that are neither in the table nor have a log, in the order of `logs`."""
+    there = read(path).groupby(["arm", "seed"]).groups
+    return [run for run, log in logs.items() if (run.arm, run.seed) not in there and not log.exists()]
 
 
-def add_runs(path: Path, logs: dict[tuple[str, int], Path]) -> pandas.DataFrame:
+def add_runs(path: Path, logs: dict[Run, Path]) -> pandas.DataFrame:
     """What is in the table, and of the other runs those whose log is there, in the order of `logs`."""
     before, frames = dict(list(read(path).groupby(["arm", "seed"]))), []
-    for (arm, seed), log in logs.items():
-        if (arm, seed) in before:
-            frames.append(before[arm, seed])
+    for run, log in logs.items():
+        if (run.arm, run.seed) in before:
+            frames.append(before[run.arm, run.seed])
         elif log.exists():
             records = [json.loads(line) for line in log.read_text().splitlines()]
-            frames.append(pandas.DataFrame([{"arm": arm, "seed": seed, **row(record)} for record in records]))
+            frames.append(pandas.DataFrame([{"arm": run.arm, "seed": run.seed, **row(record)} for record in records]))
     return pandas.concat(frames, ignore_index=True)
 
 
