@@ -115,96 +115,45 @@ def diagnose(sums: Tensor, histogram: Tensor, path: SearchPath, choice: Choice) 
     )
 
 
-# Every metric that BAPO adds to verl's log: its value from what the search and `diagnose` found, and its reading.
-_LOGGED = {
-    "c_low": (
-        lambda choice, _: choice.c_low,
-        "lower ratio bound in force, in [a-, b-]; above a- only once c_high is at b+ (high_first)",
-    ),
-    "c_high": (
-        lambda choice, _: choice.c_high,
-        "upper ratio bound in force, in [a+, b+]; at b+ for long: the target cannot be reached with these bounds",
-    ),
-    "rho": (
-        lambda choice, _: choice.rho,
-        "positive share of the loss at the chosen bounds; below rho_0: the path ended first",
-    ),
-    "rho_start": (
-        lambda choice, _: choice.rho_start,
-        "positive share at (a-, a+), what a fixed clip would have had; rho - rho_start is what the search gained",
-    ),
-    "target_met": (
-        lambda choice, _: choice.target_met,
-        "1 if rho >= rho_0, else 0; its mean is the share of updates that reached the target",
-    ),
-    "steps": (
-        lambda choice, _: choice.steps,
-        "steps taken along the search path; 0: the starting bounds reach rho_0, at its maximum: the path has ended",
-    ),
-    "positive_tokens": (
-        lambda choice, _: choice.positive_tokens,
-        "share of response tokens with A > 0; far below one half: failed answers are longer or more numerous",
-    ),
-    "positive_clipped": (
-        lambda choice, _: choice.positive_clipped,
-        "share of tokens with A > 0 that c_high clips, whose gradient is lost",
-    ),
-    "negative_clipped": (
-        lambda choice, _: choice.negative_clipped,
-        "share of tokens with A < 0 that c_low clips, whose gradient is lost",
-    ),
-    "negative_tokens": (
-        lambda _, diagnosis: diagnosis.negative_tokens,
-        "share of response tokens with A < 0; the tokens that are neither positive nor negative have A = 0 and no "
-        "gradient",
-    ),
-    "positive_length": (
-        lambda _, diagnosis: diagnosis.positive_length,
-        "mean tokens of an answer with A > 0",
-    ),
-    "negative_length": (
-        lambda _, diagnosis: diagnosis.negative_length,
-        "mean tokens of an answer with A < 0; above positive_length, failed answers have more weight in a token mean",
-    ),
-    "ratio_p01": (
-        lambda _, diagnosis: diagnosis.ratio_p01,
-        "1st percentile of r, to half a percent; far below 1: stale data, or rollout and actor disagree",
-    ),
-    "ratio_p50": (
-        lambda _, diagnosis: diagnosis.ratio_p50,
-        "median of r; far from 1: rollout and actor disagree about most tokens",
-    ),
-    "ratio_p99": (
-        lambda _, diagnosis: diagnosis.ratio_p99,
-        "99th percentile of r; above c_high: more than 1% of the tokens are beyond the upper bound",
-    ),
-    "ratio_max": (
-        lambda _, diagnosis: diagnosis.ratio_max,
-        "largest r; e^20, verl's limit, at every update: a broken weight sync",
-    ),
-    "log_prob": (
-        lambda _, diagnosis: diagnosis.log_prob,
-        "mean of log pi_theta, weighted as if sampled from pi_theta: an estimate of the negative entropy, for runs "
-        "without actor/entropy",
-    ),
-    "clipped_log_prob": (
-        lambda _, diagnosis: diagnosis.clipped_log_prob,
-        "the same over the clipped tokens; far below log_prob: the clip drops improbable tokens (Fig. 5)",
-    ),
-    "entropy_change": (
-        lambda _, diagnosis: diagnosis.entropy_change,
-        "Entropy-Clip Rule (Eq. 6) for a step of size 1, -Cov[log pi, A X] at the chosen bounds; below 0: this update "
-        "lowers entropy",
-    ),
+# The metrics that follow from the sums: fields of Choice and Diagnosis, in the order of the log, with their readings.
+_READINGS = {
+    "c_low": "lower ratio bound in force, in [a-, b-]; above a- only once c_high is at b+ (high_first)",
+    "c_high": "upper ratio bound in force, in [a+, b+]; at b+ for long: the target cannot be reached with these bounds",
+    "rho": "positive share of the loss at the chosen bounds; below rho_0: the path ended first",
+    "rho_start": "positive share at (a-, a+), what a fixed clip would have had; rho - rho_start is what the search "
+    "gained",
+    "target_met": "1 if rho >= rho_0, else 0; its mean is the share of updates that reached the target",
+    "steps": "steps taken along the search path; 0: the starting bounds reach rho_0, at its maximum: the path has "
+    "ended",
+    "positive_tokens": "share of response tokens with A > 0; far below one half: failed answers are longer or more "
+    "numerous",
+    "positive_clipped": "share of tokens with A > 0 that c_high clips, whose gradient is lost",
+    "negative_clipped": "share of tokens with A < 0 that c_low clips, whose gradient is lost",
+    "negative_tokens": "share of response tokens with A < 0; the tokens that are neither positive nor negative have A "
+    "= 0 and no gradient",
+    "positive_length": "mean tokens of an answer with A > 0",
+    "negative_length": "mean tokens of an answer with A < 0; above positive_length, failed answers have more weight "
+    "in a token mean",
+    "ratio_p01": "1st percentile of r, to half a percent; far below 1: stale data, or rollout and actor disagree",
+    "ratio_p50": "median of r; far from 1: rollout and actor disagree about most tokens",
+    "ratio_p99": "99th percentile of r; above c_high: more than 1% of the tokens are beyond the upper bound",
+    "ratio_max": "largest r; e^20, verl's limit, at every update: a broken weight sync",
+    "log_prob": "mean of log pi_theta, weighted as if sampled from pi_theta: an estimate of the negative entropy, for "
+    "runs without actor/entropy",
+    "clipped_log_prob": "the same over the clipped tokens; far below log_prob: the clip drops improbable tokens (Fig. "
+    "5)",
+    "entropy_change": "Entropy-Clip Rule (Eq. 6) for a step of size 1, -Cov[log pi, A X] at the chosen bounds; below "
+    "0: this update lowers entropy",
 }
 
-METRICS = {f"actor/bapo/{name}": reading for name, (_, reading) in _LOGGED.items()} | {
+METRICS = {f"actor/bapo/{name}": reading for name, reading in _READINGS.items()} | {
     "actor/bapo/bypass_mode": "1: r = pi_theta / pi_rollout (bypass_mode); 0: r = pi_theta / pi_old, verl's default",
     "actor/bapo/redone": "share of updates whose forward and backward ran twice, because a token lay between the "
-    "foreseen and the exact bounds; not logged under micro_batch",
+    "predicted and the exact bounds; not logged under micro_batch",
 }
 
 
 def measured(choice: Choice, diagnosis: Diagnosis) -> dict[str, Tensor]:
     """The metrics that follow from the sums, by logged name; each a 0-dim float64 tensor, nan where undefined."""
-    return {f"actor/bapo/{name}": value(choice, diagnosis) for name, (value, _) in _LOGGED.items()}
+    values = choice._asdict() | diagnosis._asdict()
+    return {f"actor/bapo/{name}": values[name] for name in _READINGS}

@@ -1,17 +1,17 @@
-"""When bounds are chosen: foresee, verify, redo, on every training engine of verl.
+"""When bounds are chosen: predict, verify, redo, on every training engine of verl.
 
 Algorithm 1 chooses the bounds "for each update with a batch", but verl hands the loss one micro-batch of one rank. The
 engine sees the complete batch of every update:
 
-1. Foresee. At r = 1 the positive share follows from the advantages alone. The bounds for it cost no forward.
+1. Predict. At r = 1 the positive share follows from the advantages alone. The bounds for it cost no forward.
 2. Verify. verl's own forward and backward run with these bounds, and the loss adds up its sums on the way. Reduced over
    all ranks they give the exact bounds: of the whole batch, under the weights that are about to move.
-3. Redo. Where no token lies between the foreseen and the exact bounds, both give the same gradient and the update is
+3. Redo. Where no token lies between the predicted and the exact bounds, both give the same gradient and the update is
    done. Otherwise the gradient is dropped, and forward and backward run again with the exact bounds.
 
 So no setting that should only affect memory changes the gradient, and nothing is kept from one update to the next.
-(Where the foreseen bounds differ from the exact ones and nothing was run again, verl's actor/pg_loss is the value under
-the foreseen bounds.)
+(Where the predicted bounds differ from the exact ones and nothing was run again, verl's actor/pg_loss is the value
+under the predicted bounds.)
 
 Every engine of verl for language models implements `forward_backward_batch` and inherits `train_batch`, which calls it
 between `optimizer_zero_grad` and `optimizer_step`. So one mixin serves all of them.
@@ -59,24 +59,24 @@ class BapoEngineMixin:
         if policy_loss.search_scope == "micro_batch":
             output, metrics = run(UpdateConfig(**policy_loss, group=self.get_data_parallel_group())), {}
         else:
-            output, metrics = self._foresee_verify_redo(data, policy_loss, run)
+            output, metrics = self._predict_verify_redo(data, policy_loss, run)
         if "metrics" in output:  # not on pipeline stages without a loss
             output["metrics"].update({name: _metric(name, value) for name, value in metrics.items()})
             if policy_loss.bypass_mode and "actor/entropy_loss" in output["metrics"]:
                 output["metrics"]["actor/entropy"] = output["metrics"]["actor/entropy_loss"]
         return output
 
-    def _foresee_verify_redo(
+    def _predict_verify_redo(
         self, data: TensorDict, policy_loss: BapoPolicyLossConfig, run: Callable[[UpdateConfig], Any]
     ) -> tuple[Any, dict[str, float]]:
         """Run one update with its exact bounds; return verl's output and METRICS."""
-        foreseen, _ = find_bounds(policy_loss, self._add_up([_sums_at_one(data, policy_loss)], policy_loss))
+        predicted, _ = find_bounds(policy_loss, self._add_up([_sums_at_one(data, policy_loss)], policy_loss))
         buffers = [(buffer, buffer.clone()) for buffer in self._buffers()]
-        update = UpdateConfig(**policy_loss, bounds=foreseen)
+        update = UpdateConfig(**policy_loss, bounds=predicted)
         output = run(update)
         sums = self._add_up(update.sums, policy_loss)
         exact, metrics = find_bounds(policy_loss, sums)
-        redo = not same_gradient(policy_loss, sums, foreseen, exact)
+        redo = not same_gradient(policy_loss, sums, predicted, exact)
         if redo:
             self.optimizer_zero_grad()
             for buffer, before in buffers:

@@ -14,7 +14,8 @@ from verl.workers.engine import BaseEngine
 
 @contextmanager
 def without_entropy_graph(engine: BaseEngine, loss_function: Callable) -> Iterator[Callable]:
-    """The engine computes the entropy under no_grad where that is possible. The loss function detaches it anyway.
+    """The engine computes the entropy under no_grad where that is possible. The loss function
+    that is yielded detaches it anyway.
 
     Packed batches on FSDP, veOmni, TorchTitan and AutoModel call `compute_entropy_from_logits`, an attribute of the
     engine. For padded batches, and in Megatron, the engine builds the graph, which is freed when the loss is computed.
@@ -30,7 +31,7 @@ def without_entropy_graph(engine: BaseEngine, loss_function: Callable) -> Iterat
 
 
 def _with_detached_entropy(loss_function: Callable, **arguments) -> Any:
-    output = arguments.get("model_output", {})
-    if "entropy" in output:
+    output = arguments["model_output"]
+    if "entropy" in output:  # in place: the engine keeps this dict, and with it the graph, until the backward pass
         output["entropy"] = output["entropy"].detach()
     return loss_function(**arguments)

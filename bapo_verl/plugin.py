@@ -5,6 +5,7 @@ module holds only what is cheap and what fails loudly elsewhere: without the sea
 "Could not find 'algorithm/bapo'"; without the platform verl says "Unknown platform 'cpu'".
 """
 
+import logging
 import os
 
 from hydra.core.config_search_path import ConfigSearchPath
@@ -22,4 +23,8 @@ class BapoSearchPathPlugin(SearchPathPlugin):
 Plugins.instance().register(BapoSearchPathPlugin)
 
 if os.environ.get("VERL_PLATFORM", "").strip().lower() == "cpu":
-    import bapo_verl.cpu  # noqa: F401  registers the platform
+    try:
+        import bapo_verl.cpu  # noqa: F401  registers the platform
+    except Exception:
+        logging.getLogger(__name__).exception("the platform cpu cannot be registered")  # verl would hide the reason
+        raise

@@ -146,7 +146,7 @@ def compute_policy_loss_bapo(
     Args:
         old_log_prob, log_prob, advantages, response_mask: [B, T]; values in the padding are ignored.
         loss_agg_mode: verl's.
-        config: the actor's, with `policy_loss` an `UpdateConfig` (from the engine) or a `BapoPolicyLossConfig`.
+        config: the actor's, with the engine's `UpdateConfig` as `policy_loss`.
         rollout_is_weights: [B, T] or None; multiply a token's loss and its contribution.
 
     Returns:
@@ -154,26 +154,25 @@ def compute_policy_loss_bapo(
         micro-batch and, where this forward searched for its own bounds, METRICS.
 
     Raises:
-        RuntimeError: under `mini_batch`, where the engine has not given the bounds of the update.
+        RuntimeError: where no engine has made an `UpdateConfig`.
     """
-    policy_loss, mask = config.policy_loss, response_mask.bool()
+    update, mask = config.policy_loss, response_mask.bool()
+    if not isinstance(update, UpdateConfig):
+        raise RuntimeError(
+            f"{KEY}.loss_mode=bapo: the actor's engine has not chosen bounds for this update. Either it has no "
+            "BapoEngineMixin, because bapo_verl.engine was imported after the engine was made or before a package that "
+            "registers engines of its own, or this verl no longer passes it functools.partial(ppo_loss, config=...)"
+        )
     old_log_prob, log_prob, advantages = (torch.where(mask, x, 0.0) for x in (old_log_prob, log_prob, advantages))
     if rollout_is_weights is not None:
         rollout_is_weights = torch.where(mask, rollout_is_weights, 0.0)
 
-    update = policy_loss if isinstance(policy_loss, UpdateConfig) else UpdateConfig(**policy_loss)
-    sums = batch_sums(policy_loss, log_prob, old_log_prob, advantages, mask, rollout_is_weights)
-    if update.bounds is not None:
+    sums = batch_sums(update, log_prob, old_log_prob, advantages, mask, rollout_is_weights)
+    if update.bounds is None:
+        bounds, searched = find_bounds(update, add_ranks(sums, update.group))
+    else:
         bounds, searched = update.bounds, {}
         update.sums.append(sums)
-    elif policy_loss.search_scope == "mini_batch" and policy_loss.bounds_move:
-        raise RuntimeError(
-            f"{KEY}.search_scope=mini_batch: the bounds of this update were never chosen, because the actor's engine "
-            "has no BapoEngineMixin. bapo_verl.engine must be imported before the engine is made, which the config's "
-            "_target_ does, and after packages that register engines of their own"
-        )
-    else:
-        bounds, searched = find_bounds(policy_loss, add_ranks(sums, update.group))
 
     loss, metrics = compute_policy_loss_vanilla(
         old_log_prob,

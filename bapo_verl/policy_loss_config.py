@@ -129,8 +129,3 @@ class BapoPolicyLossConfig(PolicyLossConfig):
             warnings.warn(
                 f"not used with {KEY}.loss_mode=bapo, whose bounds are c_low_* and c_high_*: {values}", stacklevel=3
             )
-
-    @property
-    def bounds_move(self) -> bool:
-        """Whether there is anything to choose: with start = max for both bounds there is not."""
-        return self.c_low_start < self.c_low_max or self.c_high_start < self.c_high_max

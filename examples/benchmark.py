@@ -3,7 +3,7 @@
 python examples/benchmark.py              the search, the loss with its search and the diagnosis on one core, and an
                                           update on verl's engine with a tiny model (three minutes)
 python examples/benchmark.py --pipeline   also `update_actor` in the real pipeline, with BAPO and with verl's vanilla
-                                          loss (needs the demo's model: run examples/demo.sh first; six minutes)
+                                          loss (six minutes)
 """
 
 import argparse
@@ -35,6 +35,7 @@ from verl.workers.utils.padding import no_padding_2_padding, response_to_nested
 from bapo_verl.clipping import choose_bounds, contribution_sums, probability_ratio
 from bapo_verl.diagnosis import ratio_histogram, token_rows
 from bapo_verl.engine import BapoPolicyLossConfig
+from bapo_verl.policy_loss import UpdateConfig
 from bapo_verl.policy_loss import path as search_path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -111,7 +112,7 @@ def benchmark_loss() -> None:
         strategy="fsdp2",
         rollout_n=1,
         ppo_micro_batch_size_per_gpu=1,
-        policy_loss=BapoPolicyLossConfig(search_scope="micro_batch"),
+        policy_loss=UpdateConfig(),  # without bounds: the forward searches
     )
 
     def forward_and_backward(name):

@@ -32,6 +32,7 @@ class Run:
 
     def __init__(self, command: list[str], directory: Path):
         self.log, self.metrics = directory / "train.log", directory / "metrics.jsonl"
+        self.metrics.unlink(missing_ok=True)  # an interrupted run's, whose age would count as this one's silence
         environment = {**os.environ, "VERL_FILE_LOGGER_PATH": str(self.metrics), "PYTHONUNBUFFERED": "1"}
         with open(self.log, "wb") as log:
             # A session of its own: Ctrl-C reaches this process alone, which then ends the others in order.

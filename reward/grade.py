@@ -80,9 +80,9 @@ _OPTION_NAMES = frozenset(field.name for field in fields(Options))
 
 @lru_cache(maxsize=64)
 def _options(known: frozenset, others: frozenset) -> Options:
-    """The options of one run, checked once; unknown names are reported once."""
+    """The options of one run, checked once."""
     if unknown := sorted(others - VERLS_OWN):
-        logger.error("reward_kwargs %s are no options of math_reward and are ignored", unknown)
+        raise ValueError(f"reward_kwargs.{unknown[0]} is no option; there are {', '.join(sorted(_OPTION_NAMES))}")
     return Options(**dict(known))
 
 
@@ -169,7 +169,6 @@ def verdict_of(case: Case, response: str, options: Options) -> dict:
     verdict = dict(score=acc + length_penalty(len(response), options), acc=acc, pred=case.pred, reason=case.reason)
     verdict.update({f"reason_{reason}": float(reason == case.reason) for reason in REASONS})
     verdict.update(grading_seconds=case.seconds, worker_killed=float(case.killed), gold_unparsed=float(case.unparsed))
-    _counters.add(case, options)
     return verdict
 
 
@@ -190,12 +189,17 @@ def _begin(solution_str, ground_truth, kwargs: dict) -> tuple[Case, str, Options
     return case, response, options
 
 
+def _end(case: Case, response: str, options: Options) -> dict:
+    _counters.add(case, options)
+    return verdict_of(case, response, options)
+
+
 def grade(solution_str, ground_truth, **kwargs) -> dict:
     """Grade one answer, waiting for it in this thread."""
     case, response, options = _begin(solution_str, ground_truth, kwargs)
     if case.reason is None:
         finish(case, _pool(options).submit(case.request).result())
-    return verdict_of(case, response, options)
+    return _end(case, response, options)
 
 
 _turns: WeakKeyDictionary = WeakKeyDictionary()
@@ -213,7 +217,7 @@ async def grade_async(solution_str, ground_truth, **kwargs) -> dict:
         case, response, options = _begin(solution_str, ground_truth, kwargs)
     if case.reason is None:
         finish(case, await asyncio.wrap_future(_pool(options).submit(case.request)))
-    return verdict_of(case, response, options)
+    return _end(case, response, options)
 
 
 def can_parse(ground_truth, **kwargs) -> bool:

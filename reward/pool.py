@@ -96,20 +96,20 @@ class Pool:
         self.threads = ThreadPoolExecutor(workers, thread_name_prefix="math-reward")
 
     def submit(self, request: dict) -> Future:
-        """The reply to `request`, {"late": True} or {"error": why}, with its "seconds" and the workers "killed"."""
+        """The worker's reply, {"late": True} or {"error": why}, with its "seconds" and the workers "killed"."""
         return self.threads.submit(self._ask, json.dumps(request).encode())
 
     def _ask(self, line: bytes) -> dict:
         start, killed = time.monotonic(), 0
         if self.broken:
             return {"error": "math-verify", "seconds": 0.0, "killed": 0}
-        reply = {"late": True}
+        reply = {"error": "the worker died"}
         for _ in range(2):  # once more if the worker was killed from outside, by the OOM killer
             try:
                 worker = self._worker()
             except OSError:
                 logger.exception("no worker could be started; an answer is counted as error")
-                reply = {}
+                reply = {"error": "no worker"}
                 break
             start = time.monotonic()
             try:
@@ -123,6 +123,7 @@ class Pool:
             except (TimeoutError, EOFError) as error:
                 killed += 1
                 if self._replace() == -SIGPROF or isinstance(error, TimeoutError):
+                    reply = {"late": True}
                     break
         if hasattr(self.mine, "worker") and self.mine.worker.asked >= ANSWERS_PER_WORKER:
             self._replace()

@@ -299,8 +299,8 @@ def test_the_gradient_is_that_of_the_exact_bounds(model, reference, setting):
         assert one["grad_norm"] == pytest.approx(other["grad_norm"], rel=1e-5)
 
 
-def test_an_update_is_redone_only_where_a_token_lies_between_the_foreseen_and_the_exact_bounds(model, reference):
-    """At r = 1, after verl has recomputed old_log_probs, the foreseen bounds are the exact ones: one run is enough."""
+def test_an_update_is_redone_only_where_a_token_lies_between_the_predicted_and_the_exact_bounds(model, reference):
+    """At r = 1, after verl has recomputed old_log_probs, the predicted bounds are the exact ones: one run is enough."""
     recomputed = run(model, world=2, dynamic=True, recompute=True)
     for update in [*reference, *recomputed]:
         assert update["forwards"] == update["micro_batches"] * (1 + update["actor/bapo/redone"])

@@ -118,7 +118,7 @@ def test_a_redo_on_stages_without_a_loss():
     """All four ranks redo, those that see no loss too, and what is left is one update with the exact bounds."""
     ranks = run(target_contribution=TARGET)
     c_low, c_high, rho, steps = algorithm_1(received(), Setting(TARGET))
-    assert steps > 0  # the bounds that were foreseen, at r = 1, are the first of the path
+    assert steps > 0  # the bounds that were predicted, at r = 1, are the first of the path
     run_once = ["zero_grad", "forward_backward"]
     assert [calls for _, _, calls, _, _ in ranks] == [run_once + run_once + ["step"]] * WORLD
     assert [has_output for has_output, *_ in ranks] == [False, True] * 2
@@ -136,7 +136,7 @@ def test_a_redo_on_stages_without_a_loss():
         assert (metrics["actor/bapo/steps"], metrics["actor/bapo/redone"]) == (steps, 1)
 
 
-def test_foreseen_bounds_take_one_run():
+def test_predicted_bounds_take_one_run():
     for has_output, metrics, calls, _, _ in run(target_contribution=0.1):
         assert calls == ["zero_grad", "forward_backward", "step"]
         assert has_output == bool(metrics)

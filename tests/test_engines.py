@@ -102,7 +102,7 @@ def assert_exact(tokens, metrics):
 
 
 def test_the_reference_redoes_and_does_not(reference):
-    """The comparison is a fair one: two updates are run twice, and one is foreseen."""
+    """The comparison is a fair one: two updates are run twice, and one is predicted."""
     assert [update["forwards"] for update in reference] == [16, 16, 8]
     for update in reference:
         assert_exact(torch.cat(update["received"][:8], 1), update["metrics"])

@@ -19,11 +19,14 @@ AGG_MODES = ["token-mean", "token-sum", "seq-mean-token-sum", "seq-mean-token-me
 
 
 def actor(policy_loss=None, **kwargs):
+    """The actor's config in a forward that searches for its own bounds, unless `policy_loss` has been given them."""
+    if not isinstance(policy_loss, UpdateConfig):
+        policy_loss = UpdateConfig(**policy_loss or {})
     config = FSDPActorConfig(
         strategy="fsdp2",
         rollout_n=1,
         ppo_micro_batch_size_per_gpu=1,
-        policy_loss=policy_loss or BapoPolicyLossConfig(search_scope="micro_batch"),
+        policy_loss=policy_loss,
         **kwargs,
     )
     config.global_batch_info.update(dp_size=2, batch_num_tokens=77, global_batch_size=16, loss_scale_factor=None)
@@ -154,9 +157,10 @@ def test_under_mini_batch_the_loss_uses_the_bounds_of_the_engine():
     assert torch.equal(sums, batch_sums(update, log_prob, old_log_prob, advantages, mask, None))
 
 
-def test_under_mini_batch_a_foreign_engine_is_an_error_not_another_scope():
-    with pytest.raises(RuntimeError, match="search_scope=mini_batch.*bapo_verl.engine must be imported"):
-        bapo(**batch(), config=actor(BapoPolicyLossConfig()))
+def test_an_engine_without_the_mixin_is_an_error_and_not_another_scope():
+    config = replace(actor(), policy_loss=BapoPolicyLossConfig())
+    with pytest.raises(RuntimeError, match="has not chosen bounds for this update.*no BapoEngineMixin"):
+        bapo(**batch(), config=config)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The one place where stock code is replaced at run time. Works around verl 0.9.1.
+"""The one place where a module of verl is changed. Works around verl 0.9.1.
 
 `verl.utils.distributed.initialize_global_process_group_ray` builds the process group for
 "cpu:gloo,<device>:<backend>". Where the device is itself the cpu this reads "cpu:gloo,cpu:gloo", and torch refuses a

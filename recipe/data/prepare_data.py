@@ -252,8 +252,8 @@ def skywork_row(row: dict, model: str) -> dict:
     )
 
 
-def skywork(name: str, rows: Dataset, is_copy: bool, left_out: Path) -> Dataset:
-    """Rows for verl of the problems that the model solved in 1 to 15 of 16 samples.
+def skywork(name: str, rows: Dataset, is_copy: bool) -> tuple[Dataset, set[str]]:
+    """Rows for verl of the problems that the model solved in 1 to 15 of 16 samples, and the golds left out.
 
     Raises:
         DataError: if columns are missing, or the hub's copy has not as many rows as it is known to have.
@@ -273,14 +273,11 @@ def skywork(name: str, rows: Dataset, is_copy: bool, left_out: Path) -> Dataset:
     golds = [reward_model["ground_truth"] for reward_model in chosen["reward_model"]]
     bad = unreadable(golds, name)
     say("rows whose gold the grader cannot read, left out", sum(gold in bad for gold in golds))
-    left_out.unlink(missing_ok=True)
-    if bad:
-        write_whole(left_out, lambda path: path.write_text(json.dumps(sorted(bad), indent=1) + "\n"))
-        print(f"  listed in {left_out}", flush=True)
     asked = sum("\\boxed" in prompt[0]["content"] for prompt in chosen["prompt"])
     say("prompts that asked for a box themselves", asked)
     chosen = chosen.select([i for i, gold in enumerate(golds) if gold not in bad])
-    return chosen.map(lambda row: skywork_row(row, model), remove_columns=chosen.column_names, desc=f"{name}: rows")
+    made = chosen.map(lambda row: skywork_row(row, model), remove_columns=chosen.column_names, desc=f"{name}: rows")
+    return made, bad
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -289,17 +286,21 @@ def skywork(name: str, rows: Dataset, is_copy: bool, left_out: Path) -> Dataset:
 
 
 def prepare(name: str, directory: Path, path: Path | None) -> None:
-    """DIR/NAME.parquet."""
-    source = SOURCES[name]
-    output = directory / f"{name}.parquet"
+    """DIR/NAME.parquet, and DIR/NAME.left_out.json where golds were left out."""
+    source, bad = SOURCES[name], set()
+    output, left_out = directory / f"{name}.parquet", directory / f"{name}.left_out.json"
     print(f"{name}, from {path or f'{source.hub}, split {source.split}'}", flush=True)
     rows = load(source, path)
     if source.difficulty:
-        made = skywork(name, rows, path is not None, directory / f"{name}.left_out.json")
+        made, bad = skywork(name, rows, path is not None)
     else:
         made = Dataset.from_list(test_set(name, rows, path is not None))
     write_whole(output, made.to_parquet)
     say("rows written", len(made), f"{output}")
+    left_out.unlink(missing_ok=True)
+    if bad:
+        write_whole(left_out, lambda path: path.write_text(json.dumps(sorted(bad), indent=1) + "\n"))
+        say("golds left out", len(bad), f"listed in {left_out}")
 
 
 def parse_args() -> argparse.Namespace:

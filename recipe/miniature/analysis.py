@@ -18,7 +18,7 @@ from welch import Difference, holm, mean_interval, seeds_needed, share_differenc
 
 REWARD, ENTROPY, KL = "critic/score/mean", "rollout/entropy", "rollout/kl"
 LOW, HIGH = "actor/bapo/c_low", "actor/bapo/c_high"
-PATH_START = {"c_low_start": 0.6, "c_low_max": 0.9, "c_high_start": 1.2, "c_high_max": 3.0}  # BAPO's defaults
+DEFAULT_BOUNDS = {"c_low_start": 0.6, "c_low_max": 0.9, "c_high_start": 1.2, "c_high_max": 3.0}  # BAPO's
 TOLERANCE = 1e-3  # the numbers are stored at four digits
 
 
@@ -34,7 +34,7 @@ def check(frame: pandas.DataFrame, plan: dict) -> None:
             low, high = wanted.bounds
             ranges = {LOW: (low, low), HIGH: (high, high)}
         else:
-            keys = PATH_START | wanted.policy_loss
+            keys = DEFAULT_BOUNDS | wanted.policy_loss
             ranges = {LOW: (keys["c_low_start"], keys["c_low_max"]), HIGH: (keys["c_high_start"], keys["c_high_max"])}
         for key, default in (("updates", 1), ("epochs", 1), ("versions", 0)):
             ranges[f"training/{key}"] = (wanted.keys.get(key, default),) * 2

@@ -40,8 +40,8 @@ def base_gates(on_policy: pandas.DataFrame, last: int) -> Iterator[Gate]:
     yield Gate("on policy the run reaches 0.8", f"{end:.3f}", end >= 0.8)
 
 
-def stale_gates(frame: pandas.DataFrame, table: pandas.DataFrame, arms: dict) -> Iterator[Gate]:
-    """At the staleness that is studied."""
+def off_policy_gates(frame: pandas.DataFrame, table: pandas.DataFrame, arms: dict) -> Iterator[Gate]:
+    """With several updates on a batch."""
     clipped = frame[frame["arm"] == arms["clipped"]]
     for column in ("ratio/below_0.8", "ratio/above_1.2"):
         share = clipped[column].mean()
@@ -61,7 +61,7 @@ def stale_gates(frame: pandas.DataFrame, table: pandas.DataFrame, arms: dict) ->
 def gates(frame: pandas.DataFrame, plan: dict) -> list[Gate]:
     arms, table = plan["gates"], outcomes(frame, plan)
     on_policy = frame[frame["arm"] == arms["on_policy"]]
-    return [*base_gates(on_policy, plan["outcomes"]["last"]), *stale_gates(frame, table, arms)]
+    return [*base_gates(on_policy, plan["outcomes"]["last"]), *off_policy_gates(frame, table, arms)]
 
 
 def main() -> None:

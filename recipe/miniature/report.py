@@ -28,7 +28,7 @@ KL = Panel("KL of a step", [Curve(analysis.KL)])
 CLIPPED = Panel(
     "share of the tokens beyond", [Curve("ratio/below_0.8", "below 0.8"), Curve("ratio/above_1.2", "above 1.2")]
 )
-SHARE = Panel("positive share of the loss", [Curve(RHO, "chosen bounds"), Curve(f"{RHO}_start", "(a-, a+)")])
+SHARE = Panel("positive share of the loss", [Curve(RHO, "chosen bounds"), Curve(f"{RHO}_start", "start of the path")])
 C_HIGH, C_LOW = Panel("c_high", [Curve(analysis.HIGH)]), Panel("c_low", [Curve(analysis.LOW)])
 NORM = Panel("gradient norm", [Curve("actor/grad_norm")])
 POLICY_ENTROPY = Panel("entropy of the policy", [Curve("actor/entropy")])

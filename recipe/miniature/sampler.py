@@ -12,7 +12,7 @@ class Answers(NamedTuple):
     """A batch of B answers of at most T tokens to prompts of one length P.
 
     prompts: [B, P]. tokens, mask, log_probs, entropy: [B, T]; mask is 1 up to the end token, with it.
-    logits: [B, T, V], of pi_rollout where each token was drawn.
+    all_log_probs: [B, T, V], log pi_rollout of every token where each was drawn.
     """
 
     prompts: Tensor

@@ -20,8 +20,14 @@ def missing(path: Path, logs: dict[Run, Path]) -> list[Run]:
 
 
 def add_runs(path: Path, logs: dict[Run, Path]) -> pandas.DataFrame:
-    """What is in the table, and of the other runs those whose log is there, in the order of `logs`."""
+    """What is in the table, and of the other runs those whose log is there, in the order of `logs`.
+
+    Raises:
+        ValueError: for a run in the table that is not in `logs`, which would be lost.
+    """
     before, frames = dict(list(read(path).groupby(["arm", "seed"]))), []
+    if unknown := before.keys() - {(run.arm, run.seed) for run in logs}:
+        raise ValueError(f"{path} has runs that the design does not: {sorted(unknown)}")
     for run, log in logs.items():
         if (run.arm, run.seed) in before:
             frames.append(before[run.arm, run.seed])
