@@ -1,5 +1,5 @@
 # Sourced by run_bapo_*.sh, not run: PATHS, the overrides that all of them share, and the name of the run's folder.
-#     python recipe/data/prepare_data.py skywork-7b aime24 aime25 -o ~/data
+#     python recipe/data/prepare_data.py skywork-7b aime24 aime25 math500 -o ~/data
 #     for ALGORITHM in bapo grpo clip_higher; do
 #         ALGORITHM=$ALGORITHM CKPTS_DIR=~/runs bash examples/run_bapo_r1_distill_qwen_7b_fsdp.sh
 #     done
@@ -9,8 +9,8 @@
 
 # CKPTS_DIR/EXPERIMENT_NAME holds the checkpoints. The name has every override of the command line, so that no run
 # resumes the checkpoint of another, but not trainer.* (except trainer.v1.*), ray_kwargs.* and hydra.*. Two things are
-# left to you: for another MODEL_PATH or TRAIN_FILE choose another CKPTS_DIR; to resume with another override, for instance one
-# that saves memory, set EXPERIMENT_NAME to the name of the folder.
+# left to you: for another MODEL_PATH or TRAIN_FILE choose another CKPTS_DIR; to resume with another override, for
+# instance one that saves memory, set EXPERIMENT_NAME to the name of the folder.
 changes=
 while read -r override; do
     changes+=-$override

@@ -402,10 +402,11 @@ def test_every_stored_run_is_one_of_the_design(stored):
     analysis.check(stored[0], design.read())
 
 
-def test_the_page_has_the_numbers_of_the_stored_runs(stored):
-    page = report.PAGE.read_text()
-    for name, text in report.texts(*stored, design.read()).items():
-        assert report.fill(page, name, text) == page, name
+def test_the_pages_have_the_numbers_of_the_stored_runs(stored):
+    for path, marked in report.texts(*stored, design.read()).items():
+        page = path.read_text()
+        for name, text in marked.items():
+            assert report.fill(page, name, text) == page, name
 
 
 def test_the_page_shows_every_figure_and_there_are_at_most_twelve():

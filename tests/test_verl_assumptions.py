@@ -1,12 +1,10 @@
-"""Every detail of verl 0.9.1 (and of its vLLM, TransferQueue) that this repository relies on and verl does not promise.
+"""Details of verl 0.9.1 (and of its vLLM, TransferQueue) that bapo_verl/ relies on and verl does not promise.
 
-The checklist for another version of verl:
-  1. Change the version in pyproject.toml, requirements.txt, requirements-cpu.txt, and in `VERL` below.
-  2. Run this file. Each test says what is relied on and in which file of ours (`used_by`). It fails where verl has
-     changed it: read verl's new code, change our file, then the test.
-  3. The items that need more than a look at verl are tested in other files: `ELSEWHERE` names them. Several fail when
-     a workaround is no longer needed, so that it can be deleted.
-  4. Run `bash tests/run.sh`, which has verl's engines and the whole pipeline.
+CONTRIBUTING.md says how to move to another version. Each test says what is relied on, and its mark `used_by` in which
+of our files. Where it fails, verl has changed it: read verl's new code, change our file, then the test. What needs more
+than a look at verl is tested in other files: `ELSEWHERE` names those tests. Several fail when a workaround is no longer
+needed, so that it can be deleted. What recipe/ needs of verl is tested in test_recipe.py, test_evaluate.py and
+test_laboratory.py.
 """
 
 import ast
@@ -39,82 +37,114 @@ from bapo_verl.figures import read_run
 from bapo_verl.policy_loss import compute_policy_loss_bapo
 from bapo_verl.policy_loss_config import CLIP_RATIO, BapoPolicyLossConfig
 
-VERL = "0.9.1"
 ROOT = Path(__file__).resolve().parents[1]
-ENGINES = ["automodel", "fsdp", "megatron", "torchtitan", "veomni"]
+VERL = re.search(r"verl==([\d.]+)", (ROOT / "pyproject.toml").read_text())[1]
+ENGINES = ["automodel", "fsdp", "megatron", "mindspeed", "torchtitan", "veomni"]  # folders of verl.workers.engine
 
 # (test, what of verl or vLLM it holds, our file): tests that need processes, gloo, vLLM or the user's command.
 ELSEWHERE = [
-    ("test_config.py::test_the_plugin_is_what_makes_the_flag_known", "verl.plugins at `import verl`", "plugin.py"),
-    ("test_config.py::test_the_preset_bapo_is_the_dataclass", "a config's `_target_` makes the class", "bapo.yaml"),
+    (
+        "test_config.py::test_the_plugin_is_what_makes_the_flag_known",
+        "verl.plugins at `import verl`",
+        "bapo_verl/plugin.py",
+    ),
+    (
+        "test_config.py::test_the_preset_bapo_is_the_dataclass",
+        "a config's `_target_` makes the class",
+        "bapo_verl/config/algorithm/bapo.yaml",
+    ),
     (
         "test_config.py::test_bad_input_is_an_error_on_the_driver_before_ray_starts",
         "the actor's config is made on the driver",
-        "policy_loss_config.py",
+        "bapo_verl/policy_loss_config.py",
     ),
     (
         "test_config.py::test_clip_ratios_of_the_users_own_are_named_in_one_warning_on_the_driver",
         "Ray runs where a worker makes its config, and not on the driver",
-        "policy_loss_config.py",
+        "bapo_verl/policy_loss_config.py",
     ),
-    ("test_config.py::test_the_flag_composes_with_every_engine_of_main_ppo", "model_engine and strategy", "bapo.yaml"),
+    (
+        "test_config.py::test_the_flag_composes_with_every_engine_of_main_ppo",
+        "model_engine and strategy",
+        "bapo_verl/config/algorithm/bapo.yaml",
+    ),
     (
         "test_policy_loss.py::test_replacing_the_clip_leaves_the_actor_config_alone",
         "`replace` of an ActorConfig does not change the original",
-        "policy_loss.py",
+        "bapo_verl/policy_loss.py",
     ),
-    ("test_engine.py::test_gradients_of_several_calls_are_refused", "Tinker's `return_model_output`", "engine.py"),
+    (
+        "test_engine.py::test_gradients_of_several_calls_are_refused",
+        "Tinker's `return_model_output`",
+        "bapo_verl/engine.py",
+    ),
     (
         "test_engine.py::test_the_entropy_curve_is_there_where_verls_trainer_logs_none",
         "where verl's engines compute the entropy, and when",
-        "entropy.py",
+        "bapo_verl/entropy.py",
     ),
-    ("test_engines.py::test_an_engine_chooses_the_bounds_of_fsdp2", "how each engine calls the loss", "engine.py"),
+    (
+        "test_engines.py::test_an_engine_chooses_the_bounds_of_fsdp2",
+        "how each engine calls the loss",
+        "bapo_verl/engine.py",
+    ),
     (
         "test_entry_points.py::test_one_step_off_policy_itself_composes_only_where_verls_source_is",
         "why one_step_off_policy needs a search path",
-        "README.md",
+        "bapo_verl/README.md",
     ),
     (
         "test_entry_points.py::test_fused_kernels_stop_with_fsdp2_where_embeddings_are_not_tied",
         "what use_fused_kernels cannot do",
-        "README.md",
+        "recipe/README.md",
     ),
     (
         "test_cpu.py::test_device_module_has_every_name_verl_uses",
         "the calls on `torch.<device>`",
-        "device_module.py",
+        "bapo_verl/cpu/device_module.py",
     ),
-    ("test_cpu.py::test_verl_has_no_engine_for_the_device_cpu", "the reason for VERL_ENGINE_DEVICE", "__init__.py"),
-    ("test_cpu.py::test_stock_process_group_names_the_cpu_twice", "the reason for patches.py", "patches.py"),
+    (
+        "test_cpu.py::test_verl_has_no_engine_for_the_device_cpu",
+        "the reason for VERL_ENGINE_DEVICE",
+        "bapo_verl/cpu/__init__.py",
+    ),
+    (
+        "test_cpu.py::test_stock_process_group_names_the_cpu_twice",
+        "the reason for patches.py",
+        "bapo_verl/cpu/patches.py",
+    ),
     (
         "test_cpu.py::test_patched_process_group_is_gloo",
         "verl.workers imports the patched function by its name",
-        "patches.py",
+        "bapo_verl/cpu/patches.py",
     ),
-    ("test_cpu.py::test_the_cpu_build_is_not_called_vllm", "the reason for vllm_metadata.py", "vllm_metadata.py"),
+    (
+        "test_cpu.py::test_the_cpu_build_is_not_called_vllm",
+        "the reason for vllm_metadata.py",
+        "bapo_verl/cpu/vllm_metadata.py",
+    ),
     (
         "test_cpu.py::test_vllm_does_not_find_its_cpu_platform_by_itself",
         "the reason for VLLM_TARGET_DEVICE",
-        "__init__.py",
+        "bapo_verl/cpu/__init__.py",
     ),
     (
         "test_cpu.py::test_verls_sockets_are_named_by_a_job_id_that_every_local_ray_gives",
         "the reason for one_run.py",
-        "one_run.py",
+        "bapo_verl/cpu/one_run.py",
     ),
     (
         "test_cpu.py::test_synced_weights_are_what_the_rollout_samples_from",
         "vLLM's reload of packed weights, and of a tied head",
-        "worker_extension.py",
+        "bapo_verl/cpu/worker_extension.py",
     ),
-    ("test_math_reward.py::test_reward_managers", "how each reward manager calls a function", "math_reward.py"),
+    ("test_math_reward.py::test_reward_managers", "how each reward manager calls a function", "reward/math_reward.py"),
     (
         "test_math_reward.py::test_survives_being_sent_to_another_process",
         "verl loads the reward by path and may pickle it by value",
-        "math_reward.py",
+        "reward/math_reward.py",
     ),
-    ("test_math_reward.py::test_verls_validation_takes_the_dict", "the columns of a validation", "grade.py"),
+    ("test_math_reward.py::test_verls_validation_takes_the_dict", "the columns of a validation", "reward/grade.py"),
 ]
 
 
@@ -130,7 +160,9 @@ def source(module: str) -> str:
 
 @lru_cache
 def engine_source(name: str) -> str:
-    return source(f"verl.workers.engine.{name}.transformer_impl")
+    """The sources of one of verl's engines; with fsdp that of its variant FSDP-Turbo."""
+    folder = Path(verl.__file__).parent / "workers" / "engine" / name
+    return "\n".join(path.read_text() for path in sorted(folder.glob("*_impl.py")))
 
 
 def functions(text: str) -> list[tuple[str, ast.FunctionDef]]:
@@ -161,19 +193,19 @@ def test_verl_is_the_version_that_this_list_was_read_in():
 def test_the_test_elsewhere_and_our_file_exist(test, what, file):
     name, _, function = test.partition("::")
     assert re.search(rf"^def {function}\(", (ROOT / "tests" / name).read_text(), re.M)
-    assert list(ROOT.rglob(file)), what
+    assert (ROOT / file).is_file(), what
 
 
 def test_the_files_that_the_marks_name_exist():
     tests = [test for name, test in globals().items() if name.startswith("test_")]
     marks = [mark for test in tests for mark in getattr(test, "pytestmark", []) if mark.name == "used_by"]
-    assert marks and [file for mark in marks for file in mark.args if not list(ROOT.rglob(file))] == []
+    assert marks and [file for mark in marks for file in mark.args if not (ROOT / file).is_file()] == []
 
 
 # ------------------------------------------------------------------------------------------------ plugin and config
 
 
-@used_by("plugin.py")
+@used_by("bapo_verl/plugin.py")
 def test_verl_loads_the_entry_points_verl_plugins_and_hides_their_errors():
     """So plugin.py holds only what fails loudly elsewhere."""
     text = source("verl.__init__")
@@ -183,7 +215,7 @@ def test_verl_loads_the_entry_points_verl_plugins_and_hides_their_errors():
     assert logging.getLogger("verl").getEffectiveLevel() > logging.DEBUG
 
 
-@used_by("policy_loss.py", "engine.py", "policy_loss_config.py")
+@used_by("bapo_verl/policy_loss.py", "bapo_verl/engine.py", "bapo_verl/policy_loss_config.py")
 def test_a_config_is_a_mapping_of_its_fields():
     """`UpdateConfig(**policy_loss)` and `self[key]` need it."""
     config = BapoPolicyLossConfig()
@@ -191,13 +223,13 @@ def test_a_config_is_a_mapping_of_its_fields():
     assert dict(config) == {field.name: getattr(config, field.name) for field in fields(config)}
 
 
-@used_by("policy_loss_config.py")
+@used_by("bapo_verl/policy_loss_config.py")
 def test_the_actors_clip_ratios_have_the_default_that_is_not_warned_about():
     actor = composed().actor_rollout_ref.actor
     assert {actor.clip_ratio, actor.clip_ratio_low, actor.clip_ratio_high} == {CLIP_RATIO}
 
 
-@used_by("bapo.yaml")
+@used_by("bapo_verl/config/algorithm/bapo.yaml")
 def test_the_keys_that_the_preset_copies_are_verls():
     """`oc.select` would turn a renamed key into False without a word."""
     assert composed().algorithm.rollout_correction.bypass_mode is False
@@ -205,7 +237,7 @@ def test_the_keys_that_the_preset_copies_are_verls():
     assert megatron.dynamic_context_parallel is False
 
 
-@used_by("bapo.yaml", "engine.py")
+@used_by("bapo_verl/config/algorithm/bapo.yaml", "bapo_verl/engine.py")
 def test_a_worker_makes_the_actors_config_before_its_engine():
     """Importing the config's module registers the mixin, which must come before `EngineRegistry.new`."""
     text = source("verl.workers.engine_workers")
@@ -215,7 +247,7 @@ def test_a_worker_makes_the_actors_config_before_its_engine():
 # ------------------------------------------------------------------------------------------------ the loss
 
 
-@used_by("engine.py")
+@used_by("bapo_verl/engine.py")
 def test_the_loss_function_is_a_partial_with_the_actors_config():
     """The engine reads `loss_function.keywords["config"]` and passes another one."""
     text = source("verl.workers.engine_workers")
@@ -223,14 +255,14 @@ def test_the_loss_function_is_a_partial_with_the_actors_config():
     assert made == [("distillation_ppo_loss", "config=actor_config"), ("ppo_loss", "config=actor_config")]
 
 
-@used_by("policy_loss.py")
+@used_by("bapo_verl/policy_loss.py")
 def test_a_policy_loss_has_the_arguments_of_verls_vanilla_loss():
     ours, theirs = (inspect.signature(f).parameters for f in (compute_policy_loss_bapo, compute_policy_loss_vanilla))
     assert list(ours) == list(theirs)
     assert [p.default for p in ours.values()] == [p.default for p in theirs.values()]
 
 
-@used_by("engine.py")
+@used_by("bapo_verl/engine.py")
 def test_the_loss_reads_the_fields_that_the_engine_sums_before_the_update():
     text = source("verl.workers.utils.losses")
     ppo_loss = text[text.index("def ppo_loss(") : text.index("def value_loss(")]
@@ -239,7 +271,7 @@ def test_the_loss_reads_the_fields_that_the_engine_sums_before_the_update():
     assert 'model_output.get("entropy", None)' in ppo_loss and 'metrics["actor/entropy_loss"]' in ppo_loss
 
 
-@used_by("clipping.py")
+@used_by("bapo_verl/clipping.py")
 def test_verl_clamps_the_log_ratio_where_the_search_does():
     def kl(log_ratio: float) -> float:
         one = torch.ones(1, 1)
@@ -252,7 +284,7 @@ def actor() -> FSDPActorConfig:
     return FSDPActorConfig(strategy="fsdp2", rollout_n=1, ppo_micro_batch_size_per_gpu=1)
 
 
-@used_by("policy_loss.py", "engine.py")
+@used_by("bapo_verl/policy_loss.py", "bapo_verl/engine.py")
 def test_a_replaced_actor_config_keeps_the_counts_of_the_global_batch():
     """verl's loss writes them into the config before it calls the policy loss, which replaces the clip ratios."""
     config = actor()
@@ -260,7 +292,7 @@ def test_a_replaced_actor_config_keeps_the_counts_of_the_global_batch():
     assert replace(config, clip_ratio_low=0.1).global_batch_info == {"dp_size": 2}
 
 
-@used_by("engine.py")
+@used_by("bapo_verl/engine.py")
 def test_a_metric_is_reduced_by_its_own_rule():
     values = {kind: Metric(value=1.0, aggregation=getattr(AggregationType, kind)) for kind in ("MEAN", "MAX")}
     for metric in values.values():
@@ -272,7 +304,13 @@ def test_a_metric_is_reduced_by_its_own_rule():
 # ------------------------------------------------------------------------------------------------ the engines
 
 
-@used_by("engine.py")
+@used_by("bapo_verl/engine.py")
+def test_verl_has_no_other_engines():
+    folder = Path(verl.__file__).parent / "workers" / "engine"
+    assert sorted(path.parent.name for path in folder.glob("*/transformer_impl.py")) == ENGINES
+
+
+@used_by("bapo_verl/engine.py")
 def test_train_batch_and_infer_batch_are_the_base_classs_alone():
     """So that one override of `forward_backward_batch` reaches every engine."""
     base = source("verl.workers.engine.base")
@@ -303,7 +341,7 @@ class Recorder(BaseEngine):
         return True
 
 
-@used_by("engine.py")
+@used_by("bapo_verl/engine.py")
 def test_train_batch_is_zero_grad_forward_backward_step():
     engine = Recorder()
     engine.train_batch({}, None)
@@ -311,8 +349,8 @@ def test_train_batch_is_zero_grad_forward_backward_step():
     assert engine.calls == ["zero_grad", ("forward_backward", False, True), "step", ("forward_backward", True, False)]
 
 
-@used_by("engine.py")
-@pytest.mark.parametrize("name", ENGINES)
+@used_by("bapo_verl/engine.py")
+@pytest.mark.parametrize("name", [name for name in ENGINES if name != "mindspeed"])  # a subclass of Megatron's
 def test_an_engine_has_the_method_that_is_overridden_and_a_module(name):
     text = engine_source(name)
     owner = next(owner for owner, method in functions(text) if method.name == "forward_backward_batch")
@@ -321,7 +359,7 @@ def test_an_engine_has_the_method_that_is_overridden_and_a_module(name):
     assert {"get_data_parallel_group", "optimizer_zero_grad"} <= vars(BaseEngine).keys()
 
 
-@used_by("entropy.py")
+@used_by("bapo_verl/entropy.py")
 @pytest.mark.parametrize("name", ENGINES)
 def test_an_engine_calls_the_loss_function_by_keywords(name):
     calls = [
@@ -330,10 +368,10 @@ def test_an_engine_calls_the_loss_function_by_keywords(name):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "loss_function"
     ]
     assert all(not call.args and "model_output" in [k.arg for k in call.keywords] for call in calls)
-    assert calls or name == "veomni"  # which inherits FSDP's forward_step
+    assert calls or name in ("mindspeed", "veomni")  # which inherit forward_step of Megatron's and FSDP's
 
 
-@used_by("entropy.py", "engine.py")
+@used_by("bapo_verl/entropy.py", "bapo_verl/engine.py")
 def test_the_engines_that_compute_the_entropy_by_an_attribute_are_these_four():
     having = [name for name in ENGINES if "self.compute_entropy_from_logits = " in engine_source(name)]
     assert having == ["automodel", "fsdp", "torchtitan", "veomni"]
@@ -341,7 +379,7 @@ def test_the_engines_that_compute_the_entropy_by_an_attribute_are_these_four():
     assert reading == ["automodel", "fsdp", "megatron", "torchtitan"]  # veomni: FSDP's
 
 
-@used_by("engine.py")
+@used_by("bapo_verl/engine.py")
 def test_the_registry_is_a_dictionary_that_looks_up_device_and_vendor_before_the_device(monkeypatch):
     """bapo_verl.engine registers its classes under (device, vendor), and reads the two variables as verl does."""
     monkeypatch.delenv("VERL_ENGINE_DEVICE", raising=False)
@@ -359,7 +397,7 @@ def test_the_registry_is_a_dictionary_that_looks_up_device_and_vendor_before_the
 # ------------------------------------------------------------------------------------------------ without accelerator
 
 
-@used_by("worker_extension.py")
+@used_by("bapo_verl/cpu/worker_extension.py")
 def test_the_methods_of_verls_worker_extension_that_are_overridden():
     text = source("verl.workers.rollout.vllm_rollout.utils")
     method = partial(arguments, text, "vLLMColocateWorkerExtension")
@@ -369,13 +407,13 @@ def test_the_methods_of_verls_worker_extension_that_are_overridden():
     assert "for model, model_config in self._iter_all_models_with_config():" in text  # after the last bucket
 
 
-@used_by("worker_extension.py")
+@used_by("bapo_verl/cpu/worker_extension.py")
 def test_vllm_reloads_a_model_from_an_iterator():
     text = Path(find_spec("vllm").submodule_search_locations[0], "v1/worker/gpu_model_runner.py").read_text()
     assert arguments(text, "GPUModelRunner", "reload_weights")[:2] == ["weights_iterator", "weights_path"]
 
 
-@used_by("logical_cpus.py")
+@used_by("bapo_verl/cpu/logical_cpus.py")
 def test_what_holds_a_logical_cpu():
     assert ResourcePoolManager.max_colocate_count == CPUS_PER_RANK
     for module, actor_class in {
@@ -385,7 +423,7 @@ def test_what_holds_a_logical_cpu():
         assert f"@ray.remote(num_cpus=1)\nclass {actor_class}:" in Path(find_spec(module).origin).read_text()
 
 
-@used_by("cpu/__init__.py")
+@used_by("bapo_verl/cpu/__init__.py")
 def test_the_variables_that_the_cpu_package_sets_are_read():
     root = Path(find_spec("vllm").submodule_search_locations[0])
     assert 'os.getenv("VLLM_CPU_OMP_THREADS_BIND", "auto")' in (root / "envs.py").read_text()
@@ -395,7 +433,7 @@ def test_the_variables_that_the_cpu_package_sets_are_read():
 # ------------------------------------------------------------------------------------------------ logs and recipes
 
 
-@used_by("figures.py")
+@used_by("bapo_verl/figures.py")
 def test_figures_read_what_verls_file_logger_writes(tmp_path, monkeypatch):
     monkeypatch.setenv("VERL_FILE_LOGGER_PATH", str(tmp_path / "run.jsonl"))
     logger = FileLogger("project", "run")
@@ -404,7 +442,7 @@ def test_figures_read_what_verls_file_logger_writes(tmp_path, monkeypatch):
     assert read_run(tmp_path / "run.jsonl") == [(3, {"actor/bapo/rho": 0.4})]
 
 
-@used_by("quick_sampler.py")
+@used_by("recipe/demo/quick_sampler.py")
 def test_the_replay_buffer_polls_every_two_seconds_and_has_no_key_for_it():
     parameters = inspect.signature(replay_buffer.ReplayBuffer.__init__).parameters
     assert parameters["poll_interval"].default == 2.0
@@ -412,7 +450,7 @@ def test_the_replay_buffer_polls_every_two_seconds_and_has_no_key_for_it():
     assert "poll_interval" not in sampler and {"path", "name"} <= sampler.custom_sampler.keys()
 
 
-@used_by("README.md")
+@used_by("bapo_verl/README.md")
 def test_a_batch_has_the_answers_in_the_order_in_which_they_ended(monkeypatch):
     """The order of TransferQueue's keys, not that of the prompts: two runs with one seed train on different batches."""
     monkeypatch.setattr(replay_buffer, "tq", type("Queue", (), {"kv_clear": staticmethod(lambda **_: None)}))

@@ -1,6 +1,6 @@
 """Figures and tables of the miniature's page, from laboratory.parquet and pipeline.parquet. Trains nothing.
 
-python recipe/miniature/report.py       draws *.png beside it and writes the tables of README.md
+python recipe/miniature/report.py       draws *.png beside it and writes the tables of README.md, and one of the root's
 """
 
 import re
@@ -18,7 +18,17 @@ from matplotlib.figure import Figure
 from bapo_verl.figures import RHO, Curve, Panel, Run, draw_figure
 
 HERE = Path(__file__).resolve().parent
-PAGE = HERE / "README.md"
+PAGE, README = HERE / "README.md", HERE.parents[1] / "README.md"
+# The claims that the repository's README shows.
+HEADLINES = (
+    ("grpo", "on_policy"),
+    ("bapo", "grpo"),
+    ("bapo", "clip_higher"),
+    ("bapo", "fixed_mean"),
+    ("bapo_gradient", "bapo"),
+    ("bapo_x16", "grpo_x16"),
+    ("bapo_old", "grpo_old"),
+)
 BARS = {"start": "#56B4E9", "inside": "#009E73", "end": "#D55E00"}
 VERDICTS = {"supported": "#009E73", "contradicted": "#D55E00", "open": "0.6"}
 
@@ -137,6 +147,13 @@ def agreement_text(frame: pandas.DataFrame, steps: int) -> str:
     return analysis.table_text(["arm", "seeds", "reward", "entropy", "rho_start", "c_low", "c_high", "grad norm"], rows)
 
 
+def evidence_text(rows: list[dict]) -> str:
+    """The README's claims, on the reward at the end."""
+    shown = [row for row in rows if tuple(row["pair"]) in HEADLINES and row["outcome"] == "end"]
+    cells = [[row["claim"], analysis.signed(row["difference"]), row["verdict"]] for row in shown]
+    return analysis.table_text(["claim", "difference (95%)", "verdict"], cells)
+
+
 def fill(page: str, name: str, text: str) -> str:
     """The page with the text between its marks.
 
@@ -149,11 +166,11 @@ def fill(page: str, name: str, text: str) -> str:
     return re.sub(f"{begin}.*?{end}", lambda _: f"{begin}\n{text}\n{end}", page, flags=re.S)
 
 
-def texts(frame: pandas.DataFrame, both: pandas.DataFrame, plan: dict) -> dict[str, str]:
-    """What stands between the marks of the page, by their names."""
+def texts(frame: pandas.DataFrame, both: pandas.DataFrame, plan: dict) -> dict[Path, dict[str, str]]:
+    """What stands between the marks of each page, by their names."""
     table = analysis.outcomes(frame, plan)
     rows = analysis.verdicts(table, plan)
-    return {
+    own = {
         "state": state_text(frame, plan),
         "gates": gates_text(frame, plan),
         "claims": analysis.claims_text(rows),
@@ -163,6 +180,7 @@ def texts(frame: pandas.DataFrame, both: pandas.DataFrame, plan: dict) -> dict[s
         "agreement": agreement_text(both, plan["pipeline"]["steps"]),
         "seeds": analysis.seeds_text(table, rows, plan),
     }
+    return {PAGE: own, README: {"evidence": evidence_text(rows)}}
 
 
 def figures(frame: pandas.DataFrame, both: pandas.DataFrame, plan: dict) -> dict[str, Figure]:
@@ -177,10 +195,11 @@ def main() -> None:
     both = pandas.concat([frame, tables.read(pipeline.RESULTS)], ignore_index=True)
     for name, figure in figures(frame, both, plan).items():
         figure.savefig(HERE / f"{name}.png", dpi=90)
-    page = PAGE.read_text()
-    for name, text in texts(frame, both, plan).items():
-        page = fill(page, name, text)
-    PAGE.write_text(page)
+    for path, marked in texts(frame, both, plan).items():
+        page = path.read_text()
+        for name, text in marked.items():
+            page = fill(page, name, text)
+        path.write_text(page)
 
 
 if __name__ == "__main__":
