@@ -49,7 +49,7 @@ def test_the_last_lines_have_the_numbers_of_the_log(tmp_path, monkeypatch):
     run.metrics.write_text("".join(json.dumps({"step": i, "data": data}) + "\n" for i, data in enumerate(lines, 1)))
     others = [[(1, step(0.2, 0.4, 0.4, 0)), (2, step(0.4, 0.4, 0.4, 0))], [(1, step(0.6, 0.4, 0.4, 0))]]
     monkeypatch.setattr(demo, "stored", lambda arm, steps: others)
-    text = demo.summary(run, tmp_path, "grpo")
+    text = demo.draw_and_summarize(run, tmp_path, "grpo")
     assert "moved the bounds in 1 of 2 steps, to 0.75 and 2.10 on average" in text
     assert "had 0.420 of the loss; at the start of the path they would have had 0.390" in text
     assert (

@@ -96,8 +96,8 @@ def draw_beside(run: list, others: list, arm: str, directory: Path) -> Path:
     return path
 
 
-def summary(run: Run, directory: Path, arm: str | None) -> str:
-    """What a reader wants to know first. Every number is read from the logs."""
+def draw_and_summarize(run: Run, directory: Path, arm: str | None) -> str:
+    """What a reader wants to know first, from the logs; draws training.png on the way."""
     history = read_run(run.metrics)
     trained = [(step, data) for step, data in history if "actor/bapo/rho" in data]
     accuracy = [v for _, data in history for k, v in data.items() if k.startswith("val-core/") and "/acc/mean@" in k]
@@ -153,7 +153,7 @@ def main() -> None:
         sys.exit(
             "\n".join([*tail, f"the run failed with exit code {run.process.returncode}; the whole log: {run.log}"])
         )
-    print("\n" + summary(run, directory, arguments.beside))
+    print("\n" + draw_and_summarize(run, directory, arguments.beside))
 
 
 if __name__ == "__main__":
