@@ -14,6 +14,7 @@ import pipeline
 import run
 import tables
 from matplotlib.figure import Figure
+from welch import welch
 
 from bapo_verl.figures import RHO, Curve, Panel, Run, draw_figure
 
@@ -42,6 +43,16 @@ SHARE = Panel("positive share of the loss", [Curve(RHO, "chosen bounds"), Curve(
 C_HIGH, C_LOW = Panel("c_high", [Curve(analysis.HIGH)]), Panel("c_low", [Curve(analysis.LOW)])
 NORM = Panel("gradient norm", [Curve("actor/grad_norm")])
 POLICY_ENTROPY = Panel("entropy of the policy", [Curve("actor/entropy")])
+
+# Columns of the tables of the real pipeline.
+AGREEMENT = {
+    "reward": analysis.REWARD,
+    "entropy": "actor/entropy",
+    "rho_start": f"{RHO}_start",
+    "c_low": analysis.LOW,
+    "c_high": analysis.HIGH,
+    "grad norm": "actor/grad_norm",
+}
 
 # Figure: its panels and its arms, of both tables.
 VIEWS: dict[str, tuple[list[Panel], list[str]]] = {
@@ -131,20 +142,33 @@ def state_text(frame: pandas.DataFrame, plan: dict) -> str:
     )
 
 
+def by_seed(frame: pandas.DataFrame, arm: str, columns: list[str]) -> pandas.DataFrame:
+    """The mean of each run of an arm, one row a seed."""
+    return frame[frame["arm"] == arm].groupby("seed")[columns].mean()
+
+
+def means_row(arm: str, means: pandas.DataFrame) -> list[str]:
+    cells = [f"{means[c].mean():.3f} ({means[c].min():.3f} to {means[c].max():.3f})" for c in means]
+    return [arm, str(len(means)), *cells]
+
+
 def agreement_text(frame: pandas.DataFrame, steps: int) -> str:
-    """Laboratory and pipeline over the same steps: mean of each metric's run, lowest to highest seed."""
-    columns = [analysis.REWARD, "actor/entropy", f"{RHO}_start", analysis.LOW, analysis.HIGH, "actor/grad_norm"]
-    rows = []
+    """Laboratory and pipeline over the same steps, and the pipeline's mean less the laboratory's."""
+    rows, columns = [], list(AGREEMENT.values())
     for arm in ("grpo", "bapo"):
-        for name in (arm, f"pipeline_{arm}"):
-            runs = frame[(frame["arm"] == name) & (frame["step"] <= steps)]
-            if runs.empty:
-                rows.append([name, "0", *["not run"] * len(columns)])
-                continue
-            means = runs.groupby("seed")[columns].mean()
-            cells = [f"{means[c].mean():.3f} ({means[c].min():.3f} to {means[c].max():.3f})" for c in columns]
-            rows.append([name, str(len(means)), *cells])
-    return analysis.table_text(["arm", "seeds", "reward", "entropy", "rho_start", "c_low", "c_high", "grad norm"], rows)
+        ours = by_seed(frame[frame["step"] <= steps], arm, columns)
+        theirs = by_seed(frame, f"pipeline_{arm}", columns)
+        rows += [means_row(arm, ours), means_row(f"pipeline_{arm}", theirs)]
+        differences = [welch(theirs[column].tolist(), ours[column].tolist()) for column in columns]
+        rows.append(["difference (95%)", "", *map(analysis.signed, differences)])
+    return analysis.table_text(["arm", "seeds", *AGREEMENT], rows)
+
+
+def partial_text(frame: pandas.DataFrame) -> str:
+    """Partial rollout in the real pipeline."""
+    columns = AGREEMENT | {"versions old": "training/off_policy/trajectory_staleness/mean"}
+    rows = [means_row(arm, by_seed(frame, arm, list(columns.values()))) for arm in ("partial_grpo", "partial_bapo")]
+    return analysis.table_text(["arm", "seeds", *columns], rows)
 
 
 def evidence_text(rows: list[dict]) -> str:
@@ -178,6 +202,7 @@ def texts(frame: pandas.DataFrame, both: pandas.DataFrame, plan: dict) -> dict[P
         "arms": analysis.arms_text(table),
         "search": analysis.search_text(frame),
         "agreement": agreement_text(both, plan["pipeline"]["steps"]),
+        "partial": partial_text(both),
         "seeds": analysis.seeds_text(table, rows, plan),
     }
     return {PAGE: own, README: {"evidence": evidence_text(rows)}}
