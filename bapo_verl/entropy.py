@@ -31,7 +31,7 @@ def without_entropy_graph(engine: BaseEngine, loss_function: Callable) -> Iterat
 
 
 def _with_detached_entropy(loss_function: Callable, **arguments) -> Any:
-    output = arguments["model_output"]
+    output = arguments.get("model_output", {})  # under distillation verl also calls it with logits alone
     if "entropy" in output:  # in place: the engine keeps this dict, and with it the graph, until the backward pass
         output["entropy"] = output["entropy"].detach()
     return loss_function(**arguments)

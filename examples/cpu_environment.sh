@@ -5,14 +5,14 @@ BAPO_HOME=${BAPO_HOME:-$HOME/.cache/bapo_verl}
 PYTHON=$BAPO_HOME/venv/bin/python
 
 find_python() {
-    local candidate
-    for candidate in ${BAPO_PYTHON:-python3.11 python3.12 python3.10 python3}; do
+    local candidate candidates=${BAPO_PYTHON:-python3.11 python3.12 python3.10 python3}
+    for candidate in $candidates; do
         if "$candidate" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' 2>/dev/null; then
             echo "$candidate"
             return
         fi
     done
-    echo "verl 0.9.1 needs Python 3.10, 3.11 or 3.12; none of them is on PATH (found: $(python3 --version 2>&1))." \
+    echo "verl 0.9.1 needs Python 3.10, 3.11 or 3.12; none of these is one: $candidates." \
         "Name one by BAPO_PYTHON=/path/to/python3.11." >&2
     return 1
 }
