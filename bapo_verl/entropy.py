@@ -14,7 +14,7 @@ from verl.workers.engine import BaseEngine
 
 @contextmanager
 def without_entropy_graph(engine: BaseEngine, loss_function: Callable) -> Iterator[Callable]:
-    """The engine computes the entropy under no_grad where that is possible. The loss that is yielded detaches it anyway.
+    """The engine computes the entropy under no_grad where it can. The loss function that is yielded detaches it anyway.
 
     Packed batches on FSDP, veOmni, TorchTitan and AutoModel call `compute_entropy_from_logits`, an attribute of the
     engine. For padded batches, and in Megatron, the engine builds the graph, which is freed when the loss is computed.
