@@ -52,9 +52,8 @@ def test_the_last_lines_have_the_numbers_of_the_log(tmp_path, monkeypatch):
     text = demo.draw_and_summarize(run, tmp_path, "grpo")
     assert "moved the bounds in 1 of 2 steps, to 0.75 and 2.10 on average" in text
     assert "had 0.420 of the loss; at the start of the path they would have had 0.390" in text
-    assert (
-        "the reward was 0.50 (grpo: 0.30 to 0.60) and the entropy 1.50 (grpo: 1.50 to 1.50), of 2 stored runs" in text
-    )
+    assert "Over the last 5 steps: reward 0.50, entropy 1.50." in text
+    assert "In 2 stored runs of grpo: reward 0.30 to 0.60, entropy 1.50 to 1.50." in text
     assert (tmp_path / "training.png").is_file()
 
 

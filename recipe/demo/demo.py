@@ -118,14 +118,15 @@ def in_a_sentence(run: list, others: list, arm: str) -> str:
     names = ("c_low", "c_high", "rho", "rho_start")
     low, high, rho, rho_start = (statistics.fmean(data[f"actor/bapo/{name}"] for _, data in run) for name in names)
     moved = sum(data["actor/bapo/steps"] > 0 for _, data in run)
-    ends = []
-    for metric in ("critic/score/mean", "actor/entropy"):
-        theirs = [last(other, metric) for other in others]
-        ends.append(f"{last(run, metric):.2f} ({arm}: {min(theirs):.2f} to {max(theirs):.2f})")
+    ours, theirs = [], []
+    for name, metric in (("reward", "critic/score/mean"), ("entropy", "actor/entropy")):
+        ends = [last(other, metric) for other in others]
+        ours.append(f"{name} {last(run, metric):.2f}")
+        theirs.append(f"{name} {min(ends):.2f} to {max(ends):.2f}")
     return (
         f"\nThe search moved the bounds in {moved} of {len(run)} steps, to {low:.2f} and {high:.2f} on average.\n"
         f"Positive tokens had {rho:.3f} of the loss; at the start of the path they would have had {rho_start:.3f}.\n"
-        f"Over the last 5 steps the reward was {ends[0]} and the entropy {ends[1]}, of {len(others)} stored runs."
+        f"Over the last 5 steps: {', '.join(ours)}. In {len(others)} stored runs of {arm}: {', '.join(theirs)}."
     )
 
 
