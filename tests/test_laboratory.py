@@ -409,6 +409,34 @@ def test_the_pages_have_the_numbers_of_the_stored_runs(stored):
             assert report.fill(page, name, text) == page, name
 
 
+# What the words of both pages rest on: the verdicts that they must not contradict.
+NOT_SUPPORTED = [
+    ("bapo", "grpo"),
+    ("bapo_x4", "grpo_x4"),
+    ("bapo_x16", "grpo_x16"),
+    ("bapo", "clip_higher"),
+    ("bapo", "fixed_mean"),
+    ("bapo", "fixed_end"),
+    ("bapo_gradient", "bapo"),
+]
+SUPPORTED = [("grpo", "on_policy", "end"), ("grpo", "on_policy", "entropy"), ("no_clip", "grpo", "collapsed")]
+
+
+def test_the_words_of_the_pages_are_those_of_the_verdicts(stored):
+    """A failure asks for another look at "What follows" on the miniature's page, and at "Evidence" in README.md."""
+    table = analysis.outcomes(stored[0], design.read())
+    verdicts = {(*row["pair"], row["outcome"]): row["verdict"] for row in analysis.verdicts(table, design.read())}
+    assert [pair for pair in NOT_SUPPORTED if verdicts[*pair, "end"] == "supported"] == []
+    assert {verdicts[claim] for claim in SUPPORTED} == {"supported"}
+    assert verdicts["bapo_old", "grpo_old", "end"] == "contradicted"
+    assert verdicts["bapo_gradient", "bapo", "end"] != "contradicted"
+    ends = table.groupby("arm")["end"].mean()
+    assert ends["bapo"] < min(ends["clip_higher"], ends["fixed_end"])
+    by_c_low = ["fixed_end", "grpo", "fixed_start", "low_0.5", "no_clip"]  # 0.9, 0.8, 0.6, 0.5, 0
+    assert ends[by_c_low].is_monotonic_decreasing
+    assert table.groupby("arm")["kl"].mean()[by_c_low].is_monotonic_increasing
+
+
 def test_the_page_shows_every_figure_and_there_are_at_most_twelve():
     page, figures = report.PAGE.read_text(), {path.name for path in report.HERE.glob("*.png")}
     assert {name for name in figures if f"({name})" not in page} == set() and len(figures) <= 12
