@@ -426,7 +426,7 @@ def test_the_words_of_the_pages_are_those_of_the_verdicts(stored):
     """A failure asks for another look at "What follows" on the miniature's page, and at "Evidence" in README.md."""
     table = analysis.outcomes(stored[0], design.read())
     verdicts = {(*row["pair"], row["outcome"]): row["verdict"] for row in analysis.verdicts(table, design.read())}
-    assert [pair for pair in NOT_SUPPORTED if verdicts[*pair, "end"] == "supported"] == []
+    assert [pair for pair in NOT_SUPPORTED if verdicts[(*pair, "end")] == "supported"] == []
     assert {verdicts[claim] for claim in SUPPORTED} == {"supported"}
     assert verdicts["bapo_old", "grpo_old", "end"] == "contradicted"
     assert verdicts["bapo_gradient", "bapo", "end"] != "contradicted"
