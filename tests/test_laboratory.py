@@ -245,6 +245,7 @@ def test_seeds_needed_makes_the_interval_as_wide_as_the_margin():
 
 PLAN = {
     "seeds": 3,
+    "more_seeds": {},
     "shared": {"steps": 4, "updates": 8, "epochs": 2},
     "arms": {
         "on_policy": {"updates": 1, "epochs": 1, "bounds": [0.8, 1.2]},
@@ -381,7 +382,9 @@ def test_the_committed_design_names_what_it_compares():
     assert set(plan["gates"].values()) <= set(plan["arms"])
     assert set(plan["outcomes"]["names"]) == set(plan["margin"])
     names = [run.name for run in design.runs(plan)]
-    assert len(set(names)) == len(names) == plan["seeds"] * len(plan["arms"])
+    more = sum(seeds - plan["seeds"] for seeds in plan["more_seeds"].values())
+    assert len(set(names)) == len(names) == plan["seeds"] * len(plan["arms"]) + more
+    assert plan["more_seeds"].keys() <= plan["arms"].keys()
     for run in design.runs(plan):
         policy_loss = laboratory.fixed(*run.bounds) if run.bounds else run.policy_loss
         setting = laboratory.Setting(**run.keys, policy_loss=policy_loss)

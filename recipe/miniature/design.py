@@ -35,7 +35,8 @@ def make_run(design: dict, arm: str, seed: int) -> Run:
 
 def runs(design: dict) -> list[Run]:
     """Every run, seed by seed, so that what is there at any time is as complete as it can be."""
-    return [make_run(design, arm, seed) for seed in range(design["seeds"]) for arm in design["arms"]]
+    seeds = dict.fromkeys(design["arms"], design["seeds"]) | design["more_seeds"]
+    return [make_run(design, arm, seed) for seed in range(max(seeds.values())) for arm in seeds if seed < seeds[arm]]
 
 
 def pipeline_runs(design: dict) -> list[Run]:
