@@ -4,6 +4,7 @@ What this file does not exercise: the training itself, which is that of test_pip
 """
 
 import json
+import os
 
 import demo
 import pipeline
@@ -23,6 +24,17 @@ def test_a_run_that_falls_silent_or_fails_is_named(command, error, tmp_path, mon
     finally:
         run.end()
     assert said is None if error is None else error in said and str(run.log) in said
+
+
+def test_the_age_of_an_interrupted_runs_metrics_is_not_the_silence_of_the_next(tmp_path):
+    old = tmp_path / "metrics.jsonl"
+    old.write_text("{}\n")
+    os.utime(old, (0, 0))
+    run = process.Run(["sleep", "60"], tmp_path)
+    try:
+        assert not run.silent()
+    finally:
+        run.end()
 
 
 def test_the_demo_says_that_a_run_fell_silent(tmp_path, monkeypatch):

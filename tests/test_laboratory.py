@@ -463,6 +463,8 @@ def test_a_run_that_is_stored_or_has_a_log_is_not_made_again_and_the_others_are_
     frame = tables.add_runs(path, logs)
     assert frame["seed"].tolist() == [0, 1] and frame["x"].tolist() == pytest.approx([0.1235, 2])
     assert math.isnan(frame["y"][0])
+    with pytest.raises(ValueError, match=r"runs that the design does not: \[\('a', 0\)\]"):
+        tables.add_runs(path, {second: logs[second], third: logs[third]})
 
 
 def test_pipeline_runs_have_their_seed_and_their_arms_keys():

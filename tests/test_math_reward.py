@@ -464,6 +464,26 @@ def test_waiting_in_the_queue_does_not_count():
     assert [verdict["reason"] for verdict in verdicts] == ["timed_out"] * 3 + ["correct"]
 
 
+def test_an_answer_on_which_two_workers_died_is_an_error_and_not_late(monkeypatch):
+    """The death is simulated: an answer on which sympy crashes twice is not at hand."""
+
+    class Dead:
+        asked = 0
+
+        def __init__(self, *_):
+            pass
+
+        def ask(self, *_):
+            raise EOFError
+
+        def kill(self):
+            return -signal.SIGKILL
+
+    monkeypatch.setattr(workers, "Worker", Dead)
+    reply = workers.Pool(1, 5.0, 1024).submit({"gold": "x"}).result()
+    assert (reply["error"], reply["killed"]) == ("the worker died", 2) and "late" not in reply
+
+
 def test_worker_killed_from_outside_costs_no_answer():
     pool = workers.Pool(1, 5.0, 1024)
     request = {"golds": [r"\sqrt{8}"], "answer": r"2\sqrt{2}"}
