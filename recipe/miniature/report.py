@@ -64,7 +64,7 @@ VIEWS: dict[str, tuple[list[Panel], list[str]]] = {
     "old": ([REWARD, ENTROPY, SHARE], ["grpo_old", "bapo_old"]),
     "readings": ([REWARD, ENTROPY, C_HIGH], ["bapo", "bapo_0.3", "bapo_0.5", "bapo_micro_batch"]),
     "random": (
-        [ENTROPY, KL, C_HIGH],
+        [ENTROPY, KL, REWARD],
         ["random_grpo", "random_no_clip", "random_high_1.5", "random_low_0.5", "random_bapo"],
     ),
     "pipeline": (
