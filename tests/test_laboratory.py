@@ -439,7 +439,7 @@ def test_the_words_of_the_pages_are_those_of_the_verdicts(stored):
     assert verdicts["bapo_old", "grpo_old", "end"] == "contradicted"
     assert verdicts["bapo_gradient", "bapo", "end"] != "contradicted"
     ends = table.groupby("arm")["end"].mean()
-    assert verdicts["bapo", "grpo", "entropy"] != "supported"
+    assert all(verdicts["bapo", "grpo", outcome].startswith("no difference") for outcome in ("auc", "entropy"))
     by_c_low = ["fixed_end", "grpo", "fixed_start", "low_0.5", "no_clip"]  # 0.9, 0.8, 0.6, 0.5, 0
     assert ends[by_c_low].is_monotonic_decreasing
     assert table.groupby("arm")["kl"].mean()[by_c_low].is_monotonic_increasing
