@@ -97,7 +97,7 @@ def presets() -> str:
 
 
 def test_every_preset_is_in_the_readme():
-    assert sorted(name for name in re.findall(r"`(\w+)`", presets())) == PRESETS
+    assert sorted(re.findall(r"`(\w+)`", presets())) == PRESETS
 
 
 @pytest.mark.parametrize("baseline", BASELINES)
