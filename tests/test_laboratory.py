@@ -220,6 +220,11 @@ def test_holm_never_lets_a_larger_p_go_below_a_smaller_one():
         ((0.01, -0.02, 0.029), 0.6, "none", "supported"),
         ((0.01, -0.02, 0.031), 0.6, "none", "open"),
         ((0.10, 0.01, 0.19), 0.06, "higher", "open"),
+        ((-0.02, -0.05, 0.01), 0.6, "higher", "not higher by 0.03"),
+        ((-0.02, -0.05, 0.01), 0.6, "lower", "open"),
+        ((-0.02, -0.05, 0.01), 0.6, "none", "open"),
+        ((0.02, -0.01, 0.05), 0.6, "lower", "not lower by 0.03"),
+        ((0.00, -0.05, 0.05), 0.6, "higher", "open"),
     ],
 )
 def test_verdicts(interval, adjusted, expected, word):

@@ -91,7 +91,7 @@ def draw_views(frame: pandas.DataFrame, pipeline_steps: int) -> dict[str, Figure
 
 
 def draw_claims(rows: list[dict], margins: dict) -> Figure:
-    """Each claim's difference with its 95% interval, over the margin of equivalence in grey."""
+    """Each claim's difference with its 95% interval, over the margin of equivalence."""
     figure = Figure(figsize=(11, 0.34 * len(rows) + 1.2), layout="constrained")
     axes = figure.subplots()
     for place, row in enumerate(reversed(rows)):
@@ -103,9 +103,10 @@ def draw_claims(rows: list[dict], margins: dict) -> Figure:
     axes.axvline(0, color="0.4", linewidth=0.8)
     axes.set_yticks(range(len(rows)), [f"{row['claim']} [{row['outcome']}]" for row in reversed(rows)], fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.set_xlabel("first arm less the second, 95% interval, over the margin (grey bar)")
+    axes.set_xlabel("first arm less the second, 95% interval, over the margin (bar)")
     axes.set_title(
-        "green: supported, red: contradicted, blue: no difference larger than the margin, grey: open", fontsize=9
+        "green: supported, red: contradicted, grey: open, "
+        "blue: a difference of the margin is excluded, at least on the expected side", fontsize=9
     )
     return figure
 

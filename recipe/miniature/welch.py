@@ -120,12 +120,16 @@ def mean_interval(values: list[float], less: float) -> Difference:
 def verdict(difference: Difference, adjusted: float, margin: float, expected: str) -> str:
     """What a difference says of a claim: that it was to be `higher`, `lower`, or `none`.
 
-    A sign counts at 5% after correction. Without one, the claim is open unless the interval lies within the margin.
+    A sign counts at 5% after correction. Without one, the interval may exclude a difference of `margin`: on both sides,
+    or on the side that was expected. Otherwise the claim is open.
     """
     if adjusted < 0.05:
         return "supported" if expected == ("higher" if difference.value > 0 else "lower") else "contradicted"
-    if -margin < difference.low and difference.high < margin:
+    not_higher, not_lower = difference.high < margin, difference.low > -margin
+    if not_higher and not_lower:
         return "supported" if expected == "none" else f"no difference larger than {margin:g}"
+    if {"higher": not_higher, "lower": not_lower, "none": False}[expected]:
+        return f"not {expected} by {margin:g}"
     return "open"
 
 
