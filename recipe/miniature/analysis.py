@@ -129,10 +129,14 @@ def signed(difference: Difference) -> str:
     return f"{difference.value:+.3f} ({difference.low:+.3f} to {difference.high:+.3f})"
 
 
+def probability(p: float) -> str:
+    return f"{p:.3f}" if p >= 0.001 else "< 0.001"
+
+
 def claims_text(rows: list[dict]) -> str:
     cells = [
         [row["claim"], f"{row['pair'][0]} less {row['pair'][1]}", row["outcome"], "{} and {}".format(*row["seeds"]),
-         signed(row["difference"]), f"{row['adjusted']:.3f}", row["verdict"]]
+         signed(row["difference"]), probability(row["adjusted"]), row["verdict"]]
         for row in rows
     ]  # fmt: skip
     return table_text(["claim", "arms", "outcome", "seeds", "difference (95%)", "p, Holm", "verdict"], cells)

@@ -106,7 +106,8 @@ def draw_claims(rows: list[dict], margins: dict) -> Figure:
     axes.set_xlabel("first arm less the second, 95% interval, over the margin (bar)")
     axes.set_title(
         "green: supported, red: contradicted, grey: open, "
-        "blue: a difference of the margin is excluded, at least on the expected side", fontsize=9
+        "blue: a difference of the margin is excluded, at least on the expected side",
+        fontsize=9,
     )
     return figure
 
