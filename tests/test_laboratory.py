@@ -23,6 +23,7 @@ import task
 import torch
 import torch.distributed as dist
 import welch
+import yaml
 from run import RESULTS as LABORATORY
 from sampler import Sampler
 
@@ -409,6 +410,13 @@ def stored():
 def test_every_stored_run_is_one_of_the_design(stored):
     assert analysis.DEFAULT_BOUNDS.items() <= dict(laboratory.BapoPolicyLossConfig()).items()
     analysis.check(stored[0], design.read())
+
+
+def test_the_arm_of_app_a_has_the_numbers_of_its_preset():
+    preset = yaml.safe_load((ROOT / "bapo_verl/config/algorithm/bapo_octothinker.yaml").read_text())
+    del preset["defaults"]
+    arm = design.read()["arms"]["bapo_octothinker"]["policy_loss"]
+    assert laboratory.BapoPolicyLossConfig(**arm) == laboratory.BapoPolicyLossConfig(**preset)
 
 
 def test_the_pages_have_the_numbers_of_the_stored_runs(stored):
