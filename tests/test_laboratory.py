@@ -441,6 +441,8 @@ SUPPORTED = [
     ("grpo", "on_policy", "entropy"),
     ("no_clip", "grpo", "collapsed"),
     ("low_0.5", "grpo", "end"),
+    ("bapo_octothinker", "grpo", "end"),
+    ("bapo", "bapo_c_low_fixed", "end"),
 ]
 
 
@@ -452,8 +454,16 @@ def test_the_words_of_the_pages_are_those_of_the_verdicts(stored):
     assert [pair for pair in NOT_SUPPORTED if verdicts[(*pair, "end")] == "supported"] == []
     assert {verdicts[claim] for claim in SUPPORTED} == {"supported"}
     assert verdicts["bapo_old", "grpo_old", "end"] == "contradicted"
+    assert verdicts["bapo_micro_batch", "bapo", "end"] == verdicts["bapo_0.5", "bapo", "end"] == "contradicted"
+    for pair in (["bapo_micro_batch", "bapo"], ["bapo_0.5", "bapo"], ["bapo_micro_batch", "fixed_mean"]):
+        assert analysis.compare(table, pair, "end").low > 0
+    assert [pair for pair, word in verdicts.items() if word == "open"] == [
+        ("bapo_octothinker", "octothinker_mean", "end"),
+        ("bapo_0.3", "bapo", "end"),
+        ("random_low_0.5", "random_grpo", "entropy"),
+    ]
     assert verdicts["bapo_gradient", "bapo", "end"] != "contradicted"
-    assert all(verdicts["bapo", "grpo", outcome].startswith("no difference") for outcome in ("auc", "entropy"))
+    assert all(verdicts["bapo", "grpo", key].startswith("no difference") for key in ("auc", "entropy", "collapsed"))
     by_c_low = ["fixed_end", "grpo", "fixed_start", "low_0.5", "no_clip"]  # 0.9, 0.8, 0.6, 0.5, 0
     means = table.groupby("arm")[["end", "kl"]].mean().loc[by_c_low]
     assert means["end"].is_monotonic_decreasing and means["kl"].is_monotonic_increasing

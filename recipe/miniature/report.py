@@ -24,11 +24,12 @@ PAGE, README = HERE / "README.md", HERE.parents[1] / "README.md"
 HEADLINES = (
     ("grpo", "on_policy"),
     ("bapo", "grpo"),
+    ("bapo_octothinker", "grpo"),
     ("bapo", "clip_higher"),
-    ("bapo", "fixed_mean"),
-    ("bapo_gradient", "bapo"),
-    ("bapo_x16", "grpo_x16"),
     ("bapo_old", "grpo_old"),
+    ("bapo", "fixed_mean"),
+    ("bapo_octothinker", "octothinker_mean"),
+    ("bapo_micro_batch", "bapo"),
 )
 BARS = {"start": "#56B4E9", "inside": "#009E73", "end": "#D55E00"}
 VERDICTS = {"supported": "#009E73", "contradicted": "#D55E00", "open": "0.6"}
@@ -62,7 +63,7 @@ VIEWS: dict[str, tuple[list[Panel], list[str]]] = {
     "fixed": ([REWARD, ENTROPY, KL], ["grpo", "clip_higher", "high_1.5", "low_0.5", "no_clip"]),
     "updates": ([REWARD, ENTROPY, SHARE], ["grpo_x4", "bapo_x4", "grpo_x16", "bapo_x16"]),
     "old": ([REWARD, ENTROPY, SHARE], ["grpo_old", "bapo_old"]),
-    "readings": ([REWARD, ENTROPY, C_HIGH], ["bapo", "bapo_0.3", "bapo_0.5", "bapo_micro_batch"]),
+    "readings": ([REWARD, ENTROPY, C_HIGH], ["grpo", "bapo", "bapo_0.5", "bapo_octothinker", "bapo_micro_batch"]),
     "random": (
         [ENTROPY, KL, REWARD],
         ["random_grpo", "random_no_clip", "random_high_1.5", "random_low_0.5", "random_bapo"],
