@@ -28,7 +28,6 @@ HEADLINES = (
     ("bapo", "clip_higher"),
     ("bapo_old", "grpo_old"),
     ("bapo", "fixed_mean"),
-    ("bapo_octothinker", "octothinker_mean"),
     ("bapo_micro_batch", "bapo"),
 )
 BARS = {"start": "#56B4E9", "inside": "#009E73", "end": "#D55E00"}
@@ -106,7 +105,7 @@ def draw_claims(rows: list[dict], margins: dict) -> Figure:
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_xlabel("first arm less the second, 95% interval, over the margin (bar)")
     axes.set_title(
-        "green: supported, red: contradicted, grey: open, "
+        "green: supported, red: contradicted, grey: open\n"
         "blue: a difference of the margin is excluded, at least on the expected side",
         fontsize=9,
     )
