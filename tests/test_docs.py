@@ -114,7 +114,7 @@ def test_the_readmes_bounds_and_target_are_the_presets():
     assert f"{search} {loss.c_low_max}" in text
     start, end = [loss.c_low_start, loss.c_high_start], [loss.c_low_max, loss.c_high_max]
     assert f"bounds would stay at {start}" in text and f"bounds never leave {start}" in text
-    assert f"ends at {end}" in text
+    assert f"ends at {end}" in text and f"stop at {start}, half at {end}" in text
 
 
 def test_the_length_ratio_is_where_the_formula_meets_the_target():

@@ -125,10 +125,10 @@ def verdict(difference: Difference, adjusted: float, margin: float, expected: st
     """
     if adjusted < 0.05:
         return "supported" if expected == ("higher" if difference.value > 0 else "lower") else "contradicted"
-    not_higher, not_lower = difference.high < margin, difference.low > -margin
-    if not_higher and not_lower:
+    excluded = {"higher": difference.high < margin, "lower": difference.low > -margin}
+    if all(excluded.values()):
         return "supported" if expected == "none" else f"no difference larger than {margin:g}"
-    if {"higher": not_higher, "lower": not_lower, "none": False}[expected]:
+    if excluded.get(expected):
         return f"not {expected} by {margin:g}"
     return "open"
 
