@@ -1,0 +1,235 @@
+"""The task of the miniature and of the demo: add two numbers by jumping. Makes its model and data.
+
+    python recipe/miniature/task.py -o DIR            three to five minutes on one core
+
+An answer to `12+ 7=` is a path of numbers: it starts at 12, jumps by at most 5, and ends in a box where it meets 19.
+" 15 13 18 19\\boxed{ 19}" is one. The warm-up teaches paths that jump towards the sum with probability 0.57, by random
+sizes. So a failed answer is long (it goes on until it is cut), a right one is short, the jumps carry the entropy, and
+where to stop is determined. Reinforcement can learn to jump towards the sum, which is the same skill in all problems.
+
+DIR then holds `model/` (a Qwen2 in Hugging Face's format with its tokenizer), `train.parquet` and `test.parquet` in
+verl's schema, and `recipe.json` (the options it was made with). All 100 problems are in the warm-up and in training;
+test.parquet holds the same ones.
+"""
+
+import argparse
+import json
+import os
+import random
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+# Before torch is loaded: waiting threads sleep instead of spinning.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+import torch
+from datasets import Dataset
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from tqdm import trange
+from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+FIRST = range(10, 20)  # a of a+b
+SECOND = range(3, 13)  # b
+LARGEST_JUMP = 5
+TOWARDS = 0.57  # probability that the warm-up's paths jump towards the sum
+NUMBERS = range(-20, 70)  # that have a token of their own; a path of the warm-up practically never leaves them
+MAX_RESPONSE_TOKENS = 20  # each jump is a token, and so are the box, its number, its bracket and the end
+BOX = "\\boxed{"
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>{% endif %}"
+)
+
+
+class Problem(NamedTuple):
+    """a+b, whose answer is the sum."""
+
+    a: int
+    b: int
+
+    @property
+    def sum(self) -> int:
+        return self.a + self.b
+
+    @property
+    def prompt(self) -> str:
+        return f" {self.a}+ {self.b}="
+
+
+def all_problems() -> list[Problem]:
+    return [Problem(a, b) for a in FIRST for b in SECOND]
+
+
+def solution(problem: Problem, rng: random.Random) -> str:
+    """What the warm-up teaches: a random path, boxed where it meets the sum."""
+    text, place = "", problem.a
+    for _ in range(MAX_RESPONSE_TOKENS + 6):  # longer than an answer can be, so that the model does not learn to stop
+        direction = 1 if (problem.sum > place) == (rng.random() < TOWARDS) else -1
+        place += direction * rng.randint(1, LARGEST_JUMP)
+        place = min(max(place, NUMBERS[0]), NUMBERS[-1])
+        text += f" {place}"
+        if place == problem.sum:
+            return f"{text}{BOX} {place}}}"
+    return text
+
+
+def is_right(answer: str, problem: Problem) -> bool:
+    """Whether the last box holds the sum, as the math reward has it: a row of boxes is one answer, and wrong."""
+    before, box, after = answer.rpartition(BOX)
+    return bool(box) and not before.endswith("}") and after.partition("}")[:2] == (f" {problem.sum}", "}")
+
+
+def make_tokenizer() -> PreTrainedTokenizerFast:
+    """One token per byte, and one for each number with a space before it and for the box."""
+    vocabulary = {byte: i for i, byte in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        extra_special_tokens=["<|im_start|>"],
+        chat_template=CHAT_TEMPLATE,
+        clean_up_tokenization_spaces=False,
+    )
+    fast.add_tokens([BOX, *(f" {n}" for n in NUMBERS)])
+    return fast
+
+
+def make_model(
+    tokenizer: PreTrainedTokenizerFast, hidden: int = 96, layers: int = 2, tied: bool = False
+) -> Qwen2ForCausalLM:
+    """0.3M parameters. The vocabulary is exactly the tokenizer's, or rollout and actor would disagree."""
+    config = Qwen2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=hidden,
+        intermediate_size=3 * hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=3,
+        num_key_value_heads=3,  # heads of 32, the smallest that vLLM has on a CPU
+        max_position_embeddings=128,
+        tie_word_embeddings=tied,
+        initializer_range=hidden**-0.5,  # the default of large models learns three times slower here
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        dtype="float32",
+    )
+    model = Qwen2ForCausalLM(config)
+    model.generation_config = GenerationConfig(
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, do_sample=True
+    )
+    return model
+
+
+def chat(problem: Problem) -> list[dict]:
+    return [{"role": "user", "content": problem.prompt}]
+
+
+def encode_prompt(tokenizer: PreTrainedTokenizerFast, problem: Problem) -> list[int]:
+    text = tokenizer.apply_chat_template(chat(problem), add_generation_prompt=True, tokenize=False)
+    return tokenizer.encode(text, add_special_tokens=False)
+
+
+def verl_dataset(problems: list[Problem], split: str) -> Dataset:
+    """The columns verl's data set class and reward manager read."""
+    return Dataset.from_list(
+        [
+            {
+                "data_source": "miniature",
+                "prompt": chat(problem),
+                "ability": "math",
+                "reward_model": {"style": "rule", "ground_truth": str(problem.sum)},
+                "extra_info": {"index": i, "split": split},
+            }
+            for i, problem in enumerate(problems)
+        ]
+    )
+
+
+def warm_up_batch(tokenizer, prompts: list[list[int]], texts: list[str]) -> dict[str, Tensor]:
+    """Prompts with solutions, padded to the right; only the solution and its end count in the loss."""
+    ids, labels = [], []
+    for prompt, text in zip(prompts, texts, strict=True):
+        response = tokenizer.encode(text, add_special_tokens=False)
+        if text.endswith("}"):
+            response.append(tokenizer.eos_token_id)
+        ids.append(torch.tensor(prompt + response))
+        labels.append(torch.tensor([-100] * len(prompt) + response))
+    return {
+        "input_ids": pad_sequence(ids, batch_first=True, padding_value=tokenizer.pad_token_id),
+        "labels": pad_sequence(labels, batch_first=True, padding_value=-100),
+    }
+
+
+def warm_up(model, tokenizer, steps: int, seed: int, batch_size: int = 128) -> None:
+    """Supervised steps on solutions, with a learning rate that rises and falls once."""
+    optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.95), weight_decay=0.0)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=4e-3, total_steps=steps, cycle_momentum=False)
+    rng, problems = random.Random(seed), all_problems()
+    prompts = {problem: encode_prompt(tokenizer, problem) for problem in problems}
+    model.train()
+    with trange(steps, desc="warm-up", unit="step", mininterval=1) as bar:
+        for _ in bar:
+            batch = rng.choices(problems, k=batch_size)
+            texts = [solution(problem, rng) for problem in batch]
+            loss = model(**warm_up_batch(tokenizer, [prompts[problem] for problem in batch], texts)).loss
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad()
+            bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
+
+
+def build(directory: Path, steps: int, seed: int, tied: bool) -> None:
+    """Everything a finished directory holds."""
+    torch.manual_seed(seed)
+    problems = all_problems()
+    random.Random(seed).shuffle(problems)
+    verl_dataset(problems, "train").to_parquet(directory / "train.parquet")
+    verl_dataset(problems, "test").to_parquet(directory / "test.parquet")
+    tokenizer = make_tokenizer()
+    model = make_model(tokenizer, tied=tied)
+    warm_up(model, tokenizer, steps, seed)
+    tokenizer.save_pretrained(directory / "model")
+    model.save_pretrained(directory / "model")
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--steps", type=int, default=2000, help="warm-up steps (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--tied", action="store_true", help="tie the embeddings")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    options = {key: getattr(args, key) for key in ("steps", "seed", "tied")}
+    recipe = args.output / "recipe.json"
+    if recipe.exists():
+        made_with = json.loads(recipe.read_text())
+        if made_with != options:
+            sys.exit(f"{args.output} was made with {made_with}, not {options}: choose another -o")
+        print(f"{args.output} is there already")
+        return
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=args.output.parent, prefix=f".{args.output.name}-") as temporary:
+        directory = Path(temporary) / "task"
+        directory.mkdir()
+        build(directory, **options)
+        (directory / "recipe.json").write_text(json.dumps(options))
+        shutil.move(directory, args.output)
+    print(f"made {args.output}")
+
+
+if __name__ == "__main__":
+    main()
