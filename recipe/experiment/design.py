@@ -117,32 +117,40 @@ class Plan:
             for method in self.names(regime, chosen)
         ]
 
-    def curves(self, chosen: pandas.DataFrame) -> list[PlannedRun]:
+    def curves(self, chosen: pandas.DataFrame, seeds: list[int]) -> list[PlannedRun]:
         return [
             self.run(MAIN, method, lr, seed, chosen)
-            for seed in self.seeds["curve"]
+            for seed in seeds
             for method in self.names(MAIN, chosen)
             for lr in self.rates(MAIN, method, chosen)
         ]
 
     def stages(self, summaries: Summaries) -> Iterator[list[PlannedRun]]:
         """Lists of runs, each of which may depend on the results of those before it."""
-        chosen = summaries([])
-        hard = [regime for regime in self.regimes if regime not in (MAIN, "updates_1", "long")]
-        for regimes, means in (([MAIN, "updates_1"], False), ([MAIN], True), (hard, False)):
-            if regimes is hard:  # first what most claims need
-                yield self.curves(chosen)
-                yield self.judging([MAIN, "updates_1"], chosen, self.seeds["judge"])
-            before = chosen
-            while True:  # again where a grid had to grow
-                runs = self.choosing(regimes, chosen, means)
-                yield runs
-                grown = pandas.concat([before, summaries(runs)])
-                if len(grown) == len(chosen):
-                    break
-                chosen = grown
-        yield self.judging(hard, chosen, self.seeds["judge"])
-        yield self.judging(["long"], chosen, self.seeds["long"])
+        chosen, main = summaries([]), [MAIN, "updates_1"]
+        hard = [regime for regime in self.regimes if regime not in (*main, "long")]
+        for regimes, means in ((main, False), ([MAIN], True)):
+            chosen = yield from self.choose(regimes, chosen, means, summaries)
+        for turn in ("first", "more"):
+            yield self.curves(chosen, self.seeds["curve"][turn])
+            yield self.judging(main, chosen, self.seeds["best"][turn])
+            if turn == "first":
+                chosen = yield from self.choose(hard, chosen, False, summaries)
+            yield self.judging(hard, chosen, self.seeds["hard"][turn])
+            yield self.judging(["long"], chosen, self.seeds["long"][turn])
+
+    def choose(
+        self, regimes: list[str], before: pandas.DataFrame, means: bool, summaries: Summaries
+    ) -> Iterator[list[PlannedRun]]:
+        """The runs that choose the rates of these regimes, and those of grids that had to grow."""
+        chosen = before
+        while True:
+            runs = self.choosing(regimes, chosen, means)
+            yield runs
+            grown = pandas.concat([before, summaries(runs)])
+            if len(grown) == len(chosen):
+                return chosen
+            chosen = grown
 
     def all_runs(self, summaries: Summaries) -> list[PlannedRun]:
         return list(dict.fromkeys(run for stage in self.stages(summaries) for run in stage))

@@ -32,7 +32,7 @@ class Setting:
     """What a run is.
 
     lr: constant learning rate of AdamW.
-    updates: optimizer steps on each rollout batch; its answers are seen `epochs` times in them (actor.ppo_epochs).
+    updates: optimizer steps on each rollout batch; its answers are seen `epochs` times in them (`actor.ppo_epochs`).
     versions: how many rollout batches old the weights are that sample; 0: current.
     micro_batch: answers in a forward, each with a search of its own; 0: one search for the whole mini-batch.
     policy_loss: keys of BapoPolicyLossConfig.
@@ -41,8 +41,8 @@ class Setting:
     lr: float
     seed: int
     updates: int = 8
-    epochs: int = 2
-    steps: int = 48
+    epochs: int = 1
+    steps: int = 32
     prompts: int = 16
     answers: int = 8
     versions: int = 0
@@ -76,23 +76,26 @@ def log_distributions(model, rollout: Rollout) -> Tensor:
 
 @torch.no_grad()
 def sample(model, prompts: Tensor, end: int, max_tokens: int = MAX_RESPONSE_TOKENS) -> Rollout:
-    """One answer to each prompt, at temperature 1."""
-    cache, ids = None, prompts
-    running = torch.ones(len(prompts), dtype=torch.bool)
-    tokens, mask, distributions = [], [], []
-    while len(tokens) < max_tokens:
+    """One answer to each prompt, at temperature 1. Answers that have ended leave the batch."""
+    count, vocabulary = len(prompts), model.config.vocab_size
+    tokens = torch.full((count, max_tokens), end)
+    mask = torch.zeros(count, max_tokens)
+    distributions = torch.zeros(count, max_tokens, vocabulary)
+    rows, cache, ids = torch.arange(count), None, prompts
+    for position in range(max_tokens):
         output = model(input_ids=ids, past_key_values=cache, use_cache=True)
         cache, distribution = output.past_key_values, output.logits[:, -1].log_softmax(-1)
-        # The first of independent exponential clocks to ring is drawn with its rate as probability.
+        # Of independent exponential clocks, the first to ring is drawn with its rate as probability.
         token = (distribution.exp() / -torch.rand_like(distribution).log()).argmax(-1)
-        tokens.append(token)
-        mask.append(running)
-        distributions.append(distribution)
-        running = running & (token != end)
-        ids = token[:, None]
-    tokens, mask, distributions = torch.stack(tokens, 1), torch.stack(mask, 1), torch.stack(distributions, 1)
+        tokens[rows, position], mask[rows, position], distributions[rows, position] = token, 1.0, distribution
+        running = token != end
+        if not running.any():
+            break
+        if not running.all():
+            cache.batch_select_indices(running)
+        rows, ids = rows[running], token[running, None]
     log_probs = distributions.gather(-1, tokens[..., None])[..., 0]
-    return Rollout(prompts, tokens, mask.float(), log_probs, distributions)
+    return Rollout(prompts, tokens, mask, log_probs, distributions)
 
 
 @torch.no_grad()
@@ -203,7 +206,7 @@ class Run:
 def describe(rollout: Rollout, rewards: Tensor) -> dict[str, float]:
     """Accuracy, lengths of right and failed answers, and the entropy at which they were sampled, in nats a token."""
     lengths, right = rollout.mask.sum(1), rewards > 0
-    entropy = -(rollout.distributions.exp() * rollout.distributions).sum(-1)
+    entropy = -(rollout.distributions.exp() * rollout.distributions).sum(-1)  # masked below
     values = {
         "critic/score/mean": rewards.mean().item(),
         "rollout/entropy": ((entropy * rollout.mask).sum() / rollout.mask.sum()).item(),
