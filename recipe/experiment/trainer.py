@@ -42,7 +42,7 @@ class Setting:
     seed: int
     updates: int = 8
     epochs: int = 1
-    steps: int = 32
+    steps: int = 24
     prompts: int = 16
     answers: int = 8
     versions: int = 0
