@@ -98,7 +98,9 @@ def collect(plan: Plan, directory: Path) -> None:
     groups = pandas.concat(logs).groupby(keys)
     table = groups.mean()
     table["reward_lowest"], table["reward_highest"] = groups["reward"].min(), groups["reward"].max()
-    table.astype("float32").round(4).reset_index().to_parquet(STEPS)
+    table = table.astype("float32").round(4)
+    table["seeds"] = groups.size()
+    table.reset_index().to_parquet(STEPS)
 
 
 def main() -> None:

@@ -22,9 +22,9 @@ from verl.workers.config import FSDPActorConfig, FSDPOptimizerConfig
 from verl.workers.config.optimizer import build_optimizer
 
 from bapo_verl.policy_loss import UpdateConfig, compute_policy_loss_bapo
-from recipe.experiment.task import MAX_RESPONSE_TOKENS, all_problems, encode_prompt, is_right
+from recipe.tiny_task.task import MAX_RESPONSE_TOKENS, all_problems, encode_prompt, is_right
 
-BASE = Path(__file__).with_name("base")
+BASE = Path(__file__).parents[1] / "tiny_task" / "base"
 
 
 @dataclass
