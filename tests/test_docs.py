@@ -16,7 +16,7 @@ import pytest
 import torch
 import yaml
 from omegaconf import OmegaConf
-from test_config import composed
+from tests.bapo_verl.test_config import composed
 from verl.utils.import_utils import load_extern_object
 
 from bapo_verl.clipping import LOG_RATIO_LIMIT, candidates, contribution_sums, positive_share, search_path

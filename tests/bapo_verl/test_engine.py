@@ -16,8 +16,8 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from engine_batch import SUMS, TARGET, UPDATES, VOCABULARY, rank_data, save_tiny_model
-from ranks import run_ranks
+from tests.bapo_verl.engine_batch import SUMS, TARGET, UPDATES, VOCABULARY, rank_data, save_tiny_model
+from tests.bapo_verl.ranks import run_ranks
 from verl.trainer.distillation import distillation_ppo_loss
 from verl.utils import tensordict_utils as tu
 from verl.utils import torch_functional

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from engine_batch import SEQUENCES, SUMS, TARGET, UPDATES, save_tiny_model
-from oracle import Setting, algorithm_1
+from tests.bapo_verl.engine_batch import SEQUENCES, SUMS, TARGET, UPDATES, save_tiny_model
+from tests.bapo_verl.oracle import Setting, algorithm_1
 
 PYTHON = os.environ.get("ENGINES_PYTHON")
 LIMIT = 150

@@ -37,7 +37,7 @@ from bapo_verl.figures import read_run
 from bapo_verl.policy_loss import compute_policy_loss_bapo
 from bapo_verl.policy_loss_config import CLIP_RATIO, BapoPolicyLossConfig
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 VERL = re.search(r"verl==([\d.]+)", (ROOT / "pyproject.toml").read_text())[1]
 ENGINES = ["automodel", "fsdp", "megatron", "mindspeed", "torchtitan", "veomni"]  # folders of verl.workers.engine
 
