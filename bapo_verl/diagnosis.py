@@ -57,7 +57,7 @@ def diagnosis_sums(
     path: SearchPath,
     is_weights: Tensor | None = None,
 ) -> DiagnosisSums:
-    """The sums that `diagnose` needs beside `contribution_sums`. All tensors [n]; `answers` is 1/k, see DiagnosisSums."""
+    """The sums that `diagnose` needs beside `contribution_sums`. All tensors [n]; `answers`: 1/k, as above."""
     log_prob, pi, amount = log_prob.double(), ratio.double(), advantages.double().abs()
     if is_weights is not None:
         pi = pi * is_weights.double()

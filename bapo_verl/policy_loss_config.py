@@ -1,8 +1,8 @@
 """What a user may set under `actor_rollout_ref.actor.policy_loss`, and every check of it.
 
-verl makes this class from the YAML on the driver, before Ray starts, and again in every actor worker before it makes its
-engine. So a value that breaks a rule raises on the driver, and the loss and the engines are registered where they are
-used. driver_check.py looks at the rest of the user's config.
+verl makes this class from the YAML on the driver, before Ray starts, and again in every actor worker, before the worker
+makes its engine. So a value that breaks a rule raises on the driver, and the loss and the engines are registered where
+they are used. driver_check.py looks at the rest of the user's config.
 """
 
 import math
@@ -81,9 +81,9 @@ class BapoPolicyLossConfig(PolicyLossConfig):
                 raise ValueError(f"{KEY}.{key} must be one of {', '.join(words)}, got {self[key]!r}")
         if self.loss_mode != "bapo":
             raise ValueError(
-                f"{KEY}.loss_mode must be bapo with +algorithm=bapo, got {self.loss_mode!r}, which would turn BAPO off: "
-                "leave either the key or the flag away (+algorithm=grpo is verl's vanilla loss with BAPO's metrics; for "
-                "r = pi_theta / pi_rollout set algorithm.rollout_correction.bypass_mode=True)"
+                f"{KEY}.loss_mode must be bapo with +algorithm=bapo, got {self.loss_mode!r}, which turns BAPO off: "
+                "leave either the key or the flag away. (+algorithm=grpo is verl's vanilla loss with BAPO's metrics. For "
+                "r = pi_theta / pi_rollout set algorithm.rollout_correction.bypass_mode=True alone)"
             )
         if self.dynamic_context_parallel:
             raise ValueError(
@@ -91,7 +91,7 @@ class BapoPolicyLossConfig(PolicyLossConfig):
                 "replicates samples unevenly over the ranks, so that sums over the optimizer batch would count some of "
                 "them twice. Either use a fixed context_parallel_size, or leave +algorithm=bapo away"
             )
-        if ray.is_initialized():  # in a worker: stock verl's driver imports no engine, and some cannot be imported there
+        if ray.is_initialized():  # in a worker. Stock verl's driver imports no engine, and some fail there
             import bapo_verl.engine  # noqa: F401  registers the loss and the engines
 
     def _check_numbers(self):

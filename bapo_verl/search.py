@@ -65,7 +65,7 @@ class Search:
         self.path: SearchPath = search_path(low, high, config.search_order, clip_ratio_c)
 
     def predict(self, data: TensorDict) -> Choice:
-        """What the search finds over all ranks at r = 1, which needs no model. `data`: this rank's part of the batch."""
+        """What the search finds over all ranks at r = 1, without a model. `data`: this rank's part of the batch."""
         mask = _flat(data["response_mask"]).bool()
         advantages, old_log_prob = (_flat(data[key])[mask] for key in ("advantages", "old_log_probs"))
         is_weights = _flat(data["rollout_is_weights"])[mask] if "rollout_is_weights" in data else None

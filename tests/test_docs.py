@@ -16,12 +16,12 @@ import pytest
 import torch
 import yaml
 from omegaconf import OmegaConf
-from tests.bapo_verl.test_config import composed
 from verl.utils.import_utils import load_extern_object
 
 from bapo_verl.clipping import LOG_RATIO_LIMIT, candidates, contribution_sums, positive_share, search_path
 from bapo_verl.cpu.logical_cpus import CPUS_PER_RANK
 from bapo_verl.diagnosis import METRICS
+from tests.bapo_verl.test_config import composed
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("bapo_verl", "reward", "recipe", "examples")

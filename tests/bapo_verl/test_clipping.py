@@ -4,7 +4,6 @@ import math
 import random
 from dataclasses import replace
 
-from tests.bapo_verl import oracle
 import pytest
 import torch
 
@@ -18,6 +17,7 @@ from bapo_verl.clipping import (
     token_weight,
     tokens_between,
 )
+from tests.bapo_verl import oracle
 
 PAPER = oracle.Setting()
 PRESETS = {
@@ -197,7 +197,8 @@ def random_batch(seed, tokens=512, dtype=torch.float32):
 def test_sums_of_any_split_add_up_to_the_sums_of_the_batch(seed):
     ratio, advantages, old = random_batch(seed)
     path, cut = path_of(PAPER), 1 + 60 * (seed % 7)
-    parts = [contribution_sums(r, a, path, w) for r, a, w in zip(*(x.split(cut) for x in (ratio, advantages, old.exp())))]  # noqa: B905
+    columns = (x.split(cut) for x in (ratio, advantages, old.exp()))
+    parts = [contribution_sums(r, a, path, w) for r, a, w in zip(*columns, strict=True)]
     for whole, *columns in zip(contribution_sums(ratio, advantages, path, old.exp()), *parts, strict=True):
         torch.testing.assert_close(sum(columns), whole, rtol=1e-13, atol=1e-13)
 

@@ -5,44 +5,15 @@ micro-batches, or whether it is packed. What this file does not exercise: CUDA, 
 """
 
 import math
-import os
-import tempfile
-import time
-from dataclasses import replace
-from functools import partial
 from unittest import mock
 
 import pytest
-import torch
-import torch.distributed as dist
 import torch.multiprocessing as mp
-from tests.bapo_verl.engine_batch import SUMS, TARGET, UPDATES, VOCABULARY, rank_data, save_tiny_model
-from tests.bapo_verl.ranks import run_ranks
-from verl.trainer.distillation import distillation_ppo_loss
-from verl.utils import tensordict_utils as tu
-from verl.utils import torch_functional
-from verl.utils.distributed import initialize_global_process_group_ray
-from verl.utils.metric import AggregationType
-from verl.workers.config import (
-    DistillationConfig,
-    DistillationLossConfig,
-    FSDPActorConfig,
-    FSDPEngineConfig,
-    FSDPOptimizerConfig,
-    HFModelConfig,
-)
-from verl.workers.engine import EngineRegistry
-from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
-from verl.workers.utils.losses import ppo_loss
-from verl.workers.utils.padding import no_padding_2_padding, response_to_nested
 
-from bapo_verl.engine import BapoEngineMixin
-from bapo_verl.policy_loss import batch_sums, find_bounds
-from bapo_verl.policy_loss_config import BapoPolicyLossConfig
+from tests.bapo_verl.engine_batch import SUMS, UPDATES, VOCABULARY, save_tiny_model
+from tests.bapo_verl.engine_runs import assert_same_bounds, run
 
-FP32 = {"param_dtype": "fp32", "reduce_dtype": "fp32", "buffer_dtype": "fp32"}
-TIME_LIMIT = 120
-MAX = AggregationType.MAX
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -50,186 +21,9 @@ def model(tmp_path_factory):
     return save_tiny_model(tmp_path_factory.mktemp("model"))
 
 
-def distillation(rewards: bool):
-    loss = dict(loss_mode="forward_kl_topk", topk=2, use_policy_gradient=False, use_task_rewards=rewards)
-    return DistillationConfig(distillation_loss=DistillationLossConfig(**loss))
-
-
-def add_teacher(data):
-    """What verl's teacher would: its two likeliest tokens at every position, with their log-probabilities."""
-    offsets = data["input_ids"].offsets()
-    size = (len(data["input_ids"].values()), 2)
-    for key, values in (("teacher_ids", torch.tensor([3, 5])), ("teacher_logprobs", torch.tensor([-0.5, -1.0]))):
-        data[key] = torch.nested.nested_tensor_from_jagged(values.expand(size).contiguous(), offsets)
-    tu.assign_non_tensor(data, distillation_use_topk=True)
-
-
-def allow_fsdp1_on_cpu():
-    """torch's FSDP1 insists on a GPU where it broadcasts the weights of rank 0, as verl asks it to; gloo can do it."""
-    from torch.distributed.fsdp import _init_utils
-
-    _init_utils._check_module_states_for_sync_module_states = lambda module_states: None
-
-
-def log_probs(engine, data):
-    """Under the weights as they are, [B, T] with padding."""
-    return no_padding_2_padding(engine.infer_batch(data.copy())["model_output"]["log_probs"], data)
-
-
-def search_before_the_update(engine, data, policy_loss):
-    """What BAPO must find: Algorithm 1 on the whole optimizer batch under the weights that are about to move."""
-    batch = data.select("response_mask", "old_log_probs", "advantages").to_padded_tensor()
-    tensors = batch["old_log_probs"], batch["advantages"], batch["response_mask"], None
-    return find_bounds(policy_loss, batch_sums(policy_loss, log_probs(engine, data), *tensors))[1]
-
-
-class Counted(torch.autograd.Function):
-    """The identity; counts how often it is part of a graph, and how often a backward walks through it."""
-
-    graphs = walks = 0
-
-    @classmethod
-    def of(cls, compute):
-        def counted(*args):
-            cls.graphs += torch.is_grad_enabled()
-            return cls.apply(compute(*args))
-
-        return counted
-
-    @staticmethod
-    def forward(ctx, x):
-        return x.clone()
-
-    @staticmethod
-    def backward(ctx, gradient):
-        Counted.walks += 1
-        return gradient
-
-
-def updates(rank, world, out, model, policy_loss, setting):
-    """What each rank does: UPDATES updates on the same batch with a learning rate that moves r."""
-    os.environ.update(RANK=str(rank), WORLD_SIZE=str(world), DIST_INIT_METHOD=f"file://{out}/init")
-    initialize_global_process_group_ray()
-    strategy, lora = setting.get("strategy", "fsdp2"), setting.get("lora", 0)
-    if strategy == "fsdp":
-        allow_fsdp1_on_cpu()
-    packed, sp = setting.get("packed", True), setting.get("sp", 1)
-    policy_loss = BapoPolicyLossConfig(target_contribution=TARGET, **policy_loss)
-    actor = FSDPActorConfig(
-        strategy=strategy,
-        rollout_n=1,
-        ppo_micro_batch_size_per_gpu=1,
-        policy_loss=policy_loss,
-        loss_agg_mode=setting.get("agg", "token-mean"),
-        entropy_coeff=setting.get("entropy_coeff", 0),
-    )
-    loss_function = partial(ppo_loss, config=actor)
-    torch_functional.entropy_from_logits = Counted.of(torch_functional.entropy_from_logits)  # in this process
-    if setting.get("distill"):
-        loss_function = partial(
-            distillation_ppo_loss, config=actor, distillation_config=distillation(setting["distill"] != "only")
-        )
-    engine = EngineRegistry.new(
-        "language_model",
-        strategy,
-        HFModelConfig(
-            path=model,
-            load_tokenizer=False,
-            override_config={"attn_implementation": "sdpa"},
-            use_remove_padding=packed,
-            lora_rank=lora,
-            enable_gradient_checkpointing=False,
-        ),
-        FSDPEngineConfig(
-            strategy=strategy, mixed_precision=FP32, use_torch_compile=False, ulysses_sequence_parallel_size=sp
-        ),
-        FSDPOptimizerConfig(lr=0.001, total_training_steps=UPDATES),
-        None,
-    )
-    assert isinstance(engine, BapoEngineMixin) and isinstance(engine, FSDPEngineWithLMHead)
-    engine._build_model_optimizer()  # initialize() without a checkpoint manager
-    seen, without_gradient = torch.zeros(1), torch.zeros(1)
-
-    def before_a_forward(*_):
-        seen.add_(1)  # moves a buffer, as Megatron's engine moves its expert bias
-        without_gradient.add_(not torch.is_grad_enabled())
-
-    engine.module.register_buffer("seen", seen)
-    engine.module.register_forward_pre_hook(before_a_forward)
-    compute_entropy = engine.compute_entropy_from_logits
-    dp = world // sp
-    if setting.get("asleep") == rank:
-        time.sleep(TIME_LIMIT)
-    with engine.train_mode():
-        history = []
-        for _ in range(UPDATES):
-            cut = setting.get("micro", 2), setting.get("dynamic", False), packed, setting.get("tokens", 40)
-            data = rank_data(rank // sp, dp, *cut, setting.get("flags", {}))
-            if setting.get("distill"):
-                add_teacher(data)
-            if setting.get("recompute") and not history:  # as verl's trainer before the first update on a batch
-                data["old_log_probs"] = response_to_nested(log_probs(engine, data), data["response_mask"])
-            if setting.get("restored") and not history:  # as fully_async_policy does, unseen by the engine
-                with torch.no_grad():
-                    for parameter in engine.module.parameters():
-                        parameter.mul_(1.5)
-            expected = search_before_the_update(engine, data, policy_loss) if setting.get("search") else {}
-            if setting.get("fixed"):
-                c_low, c_high = setting["fixed"][len(history)]
-                fixed = dict(c_low_start=c_low, c_low_max=c_low, c_high_start=c_high, c_high_max=c_high)
-                loss_function = partial(ppo_loss, config=replace(actor, policy_loss=BapoPolicyLossConfig(**fixed)))
-            Counted.graphs, Counted.walks, before = 0, 0, seen.item()
-            without_gradient.zero_()
-            with mock.patch.object(engine, "forward_step", wraps=engine.forward_step) as forward:
-                output = engine.train_batch(data, loss_function)
-            assert actor.policy_loss is policy_loss  # an update leaves nothing on the user's config
-            assert engine.compute_entropy_from_logits is compute_entropy  # nor on the engine
-            metrics = {
-                k: float(v.aggregate())
-                for k, v in output["metrics"].items()
-                if k.startswith(("actor/bapo/", "actor/entropy"))
-            }
-            entropy = {"entropy_graphs": Counted.graphs, "entropy_walks": Counted.walks}
-            counts = {"forwards": forward.call_count, **entropy, "searched": expected}
-            counts |= {"seen": seen.item() - before, "without_gradient": without_gradient.item()}
-            counts["maxima"] = [k for k, v in output["metrics"].items() if getattr(v, "aggregation", None) == MAX]
-            # On the first of the ranks that share a sequence.
-            gradient = (
-                {"grad_norm": float(output["metrics"]["grad_norm"])} if engine.is_mp_src_rank_with_outputs() else {}
-            )
-            history.append(metrics | gradient | {"micro_batches": len(output["loss"])} | counts)
-    torch.save(history, f"{out}/{rank}")
-    dist.destroy_process_group()
-
-
-def run(model, world=1, policy_loss=None, **setting):
-    """The metrics of every update, which all ranks must agree on."""
-    with tempfile.TemporaryDirectory() as tmp:
-        arguments = (world, tmp, model, policy_loss or {}, setting)
-        limit, what = setting.get("limit", TIME_LIMIT), f"{world} ranks with {setting}"
-        histories = run_ranks(updates, world, tmp, arguments, limit, what)
-    # All but the entropy, which verl averages over the ranks later, and what one of several ranks holds.
-    common = [
-        [{k: v for k, v in update.items() if not k.startswith(("actor/entropy", "grad_norm"))} for update in rank]
-        for rank in histories
-    ]
-    assert all(rank == common[0] for rank in common), common
-    return histories[0]
-
-
 @pytest.fixture(scope="module")
 def reference(model):
     return run(model, micro=16)
-
-
-ENTROPY = {"entropy_graphs", "entropy_walks"}
-COUNTS = {"micro_batches", "forwards", *ENTROPY, "searched", "seen", "without_gradient", "maxima"}
-
-
-def assert_same_bounds(got, expected):
-    for one, other in zip(got, expected, strict=True):
-        for key in other.keys() - COUNTS:
-            assert one[key] == pytest.approx(other[key], abs=SUMS.get(key.rpartition("/")[2], 1e-9)), key
 
 
 def test_the_reference_searches_anew_at_every_update(reference):
@@ -269,6 +63,8 @@ def test_micro_batch_scope_reduces_over_the_ranks(model):
     assert_same_bounds(two, whole)
     assert [update["forwards"] for update in two] == [update["micro_batches"] for update in two] == [1] * UPDATES
     parts = run(model, micro=4, policy_loss=dict(search_scope="micro_batch"))
+    assert [update["maxima"] for update in parts] == [["actor/bapo/ratio_max"]] * UPDATES
+    assert parts[0]["actor/bapo/ratio_max"] == pytest.approx(whole[0]["actor/bapo/ratio_max"], abs=0.03)
     assert parts[0]["actor/bapo/rho_start"] != pytest.approx(whole[0]["actor/bapo/rho_start"], abs=1e-3)
 
 
@@ -312,35 +108,51 @@ def test_an_update_is_redone_only_where_a_token_lies_between_the_predicted_and_t
 
 
 def test_the_entropy_curve_is_there_where_verls_trainer_logs_none(model):
-    """With bypass_mode the update computes it, and makes a graph over the vocabulary only for a coefficient.
+    """With bypass_mode the update computes it where calculate_entropy asks for it, as stock verl does.
 
-    In padded batches verl makes one anyway; it is dropped before the backward.
+    It makes a graph over the vocabulary only for a coefficient. In padded batches verl makes one anyway; it is dropped
+    before the backward.
     """
-    bypass = dict(bypass_mode=True)
-    history = run(model, policy_loss=bypass)
+    bypass, asked = dict(bypass_mode=True), dict(calculate_entropy=True)
+    history = run(model, policy_loss=bypass, flags=asked)
     # An untrained model is nearly uniform over its 64 tokens.
     assert [update["actor/entropy"] for update in history] == [pytest.approx(math.log(VOCABULARY), rel=0.02)] * UPDATES
-    padded = run(model, policy_loss=bypass, packed=False)
+    padded = run(model, policy_loss=bypass, packed=False, flags=asked)
     assert [update["entropy_graphs"] for update in history] == [0] * UPDATES
     assert [update["entropy_graphs"] for update in padded] == [update["forwards"] for update in padded]
     assert [update["entropy_walks"] for update in history + padded] == [0] * UPDATES * 2
-    bonus = run(model, policy_loss=bypass, entropy_coeff=0.01, flags=dict(calculate_entropy=True))
+    bonus = run(model, policy_loss=bypass, entropy_coeff=0.01, flags=asked)
     assert [update["entropy_walks"] for update in bonus] == [update["forwards"] for update in bonus]
-    micro = run(model, world=2, policy_loss=bypass | dict(search_scope="micro_batch"), agg="seq-mean-token-mean")
-    for update in micro:
+    scope = dict(search_scope="micro_batch")
+    for update in run(model, world=2, policy_loss=bypass | scope, agg="seq-mean-token-mean", flags=asked):
         assert update["actor/entropy"] == update["actor/entropy_loss"] and update["entropy_walks"] == 0
-    trainers = run(model, flags=dict(calculate_entropy=True))  # pi_old is the denominator of r
+    trainers = run(model, flags=asked)  # pi_old is the denominator of r
     assert not any("actor/entropy" in update for update in trainers)
     assert [update["actor/bapo/bypass_mode"] for update in history + trainers] == [1] * UPDATES + [0] * UPDATES
 
 
+def test_nobody_pays_for_an_entropy_that_is_not_asked_for(model):
+    """It costs one tensor more of tokens times vocabulary."""
+    for update in run(model, policy_loss=dict(bypass_mode=True), packed=False):
+        assert not any(name.startswith("actor/entropy") for name in update) and update["entropy_graphs"] == 0
+
+
 def test_bounds_under_distillation(model, reference):
     """verl's top-k distillation, whose loss function the engine also calls with logits, has the same bounds."""
-    first = run(model, distill=True, micro=16)[0]
+    first = run(model, distill="topk", micro=16)[0]
     del first["grad_norm"]  # the teacher moves the weights elsewhere
     assert_same_bounds([first], [{name: reference[0][name] for name in first}])
-    for update in run(model, distill="only", flags=dict(distillation_only=True)):  # verl calls no policy loss
+    # verl calls no policy loss
+    for update in run(model, distill="topk alone", flags=dict(distillation_only=True)):
         assert update["forwards"] == update["micro_batches"] and "actor/bapo/rho" not in update
+
+
+def test_a_loss_that_distillation_drops_is_not_computed_twice(model, reference):
+    """verl's policy-gradient distillation without task rewards calls the policy loss, and trains on its own alone."""
+    first = run(model, distill="policy gradient alone", micro=16)[0]
+    assert reference[0]["actor/bapo/redone"] == 1
+    assert (first["forwards"], first["actor/bapo/redone"]) == (1, 0)
+    assert first["actor/bapo/rho"] == pytest.approx(reference[0]["actor/bapo/rho"], abs=1e-4)
 
 
 def test_lora(model):
@@ -362,7 +174,7 @@ def test_ulysses_ranks_agree(model):
 
 def test_a_rank_that_differs_is_noticed(model, monkeypatch):
     """The check above can fail: without BAPO's collective (verl's stay) each rank chooses bounds of its own."""
-    monkeypatch.setattr("bapo_verl.policy_loss.dist", mock.Mock(is_initialized=lambda: False))
+    monkeypatch.setattr("bapo_verl.search.dist", mock.Mock(is_initialized=lambda: False))
     with pytest.raises(AssertionError, match="rho_start"):
         run(model, world=2, policy_loss=dict(search_scope="micro_batch"))
 
@@ -379,6 +191,6 @@ def test_gradients_of_several_calls_are_refused(model):
 
 
 def test_with_another_loss_the_engine_does_what_verls_does(model):
-    history = run(model, policy_loss=dict(loss_mode="vanilla"))
+    history = run(model, stock=True)
     assert [(update["micro_batches"], update["forwards"]) for update in history] == [(8, 8)] * UPDATES
     assert not any(name.startswith("actor/bapo/") for update in history for name in update)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 from packaging.requirements import Requirement
+
 from tests.bapo_verl.test_config import BASELINES, PRESETS
 
 ROOT = Path(__file__).resolve().parents[2]

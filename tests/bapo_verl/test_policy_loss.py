@@ -219,7 +219,10 @@ def test_an_engine_without_the_mixin_is_an_error_and_not_another_scope():
         (dict(search_order="x"), "search_order must be one of high_first, low_first, got 'x'"),
         (dict(search_scope="x"), "search_scope must be one of mini_batch, micro_batch, got 'x'"),
         *(
-            (dict(loss_mode=mode), f"loss_mode must be bapo with .algorithm=bapo, got '{mode}', which would turn BAPO off")
+            (
+                dict(loss_mode=mode),
+                f"loss_mode must be bapo with .algorithm=bapo, got '{mode}', which turns BAPO off",
+            )
             for mode in ("vanilla", "gspo", "bypass_mode", "no_such_loss")
         ),
     ],
