@@ -82,8 +82,8 @@ class BapoPolicyLossConfig(PolicyLossConfig):
         if self.loss_mode != "bapo":
             raise ValueError(
                 f"{KEY}.loss_mode must be bapo with +algorithm=bapo, got {self.loss_mode!r}, which turns BAPO off: "
-                "leave either the key or the flag away. (+algorithm=grpo is verl's vanilla loss with BAPO's metrics. For "
-                "r = pi_theta / pi_rollout set algorithm.rollout_correction.bypass_mode=True alone)"
+                "leave away either the key or the flag. (+algorithm=grpo is verl's vanilla loss with BAPO's metrics. "
+                "r = pi_theta / pi_rollout needs algorithm.rollout_correction.bypass_mode=True alone)"
             )
         if self.dynamic_context_parallel:
             raise ValueError(

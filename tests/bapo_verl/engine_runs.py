@@ -63,7 +63,8 @@ def spoiled_loss(spoil, function, rank, **arguments):
     output = arguments["model_output"]
     if rank == spoil["rank"] and spoil["micro_batches"].pop(0):
         log_probs = output["log_probs"]
-        values = torch.where(torch.arange(len(log_probs.values())) == 5, spoil["value"], log_probs.values())
+        last = log_probs.offsets()[1] - 2  # that of the first answer's last token
+        values = torch.where(torch.arange(len(log_probs.values())) == last, spoil["value"], log_probs.values())
         output["log_probs"] = torch.nested.nested_tensor_from_jagged(values, log_probs.offsets())
     return function(**arguments)
 
