@@ -122,21 +122,15 @@ def contribution_sums(
     the largest. A token that lies exactly on a bound is clipped by it, as in the paper's Eq. 7.
 
     Args:
-        ratio: r_t, [n], any float dtype.
-        advantages: A_t, [n].
+        ratio: r_t, [n], any float dtype, finite.
+        advantages: A_t, [n], finite.
         path: whose candidates are the edges of the buckets.
         weight: w_t >= 0, [n]; None for 1. Eq. 8 has pi_rollout(y_t) here: see `token_weight`.
-
-    Returns:
-        nan in every bucket where r_t, A_t or w_t of a single token is not finite: verl's loss is not finite then.
     """
     ratio, advantages = ratio.double(), advantages.double()
     amount = advantages.abs() if weight is None else advantages.abs() * weight.double()
-    contribution, bucket = ratio * amount, bucket_of(ratio, advantages, path)
-    undefined = 0 * contribution.sum()  # 0, or nan
-    return ContributionSums(
-        *(sum_buckets(bucket, column, path) + undefined for column in (contribution, amount, torch.ones_like(amount)))
-    )
+    bucket, columns = bucket_of(ratio, advantages, path), (ratio * amount, amount, torch.ones_like(amount))
+    return ContributionSums(*(sum_buckets(bucket, column, path) for column in columns))
 
 
 def bucket_of(ratio: Tensor, advantages: Tensor, path: SearchPath) -> Tensor:
@@ -210,9 +204,8 @@ class Choice(NamedTuple):
 def choose_bounds(sums: ContributionSums, path: SearchPath, target: float, contribution: str) -> Choice:
     """Algorithm 1: the first point of the path at which rho >= target (rho_0), or the path's end.
 
-    Where no token carries an advantage there is nothing to balance and the bounds stay at their start. The same holds
-    where the sums are nan. Where some tokens carry one but the clip leaves nothing of either side (possible with
-    `gradient`), rho is undefined and the search goes on.
+    Where no token carries an advantage there is nothing to balance and the bounds stay at their start. Where some do
+    but the clip leaves nothing of either side (possible with `gradient`), rho is undefined and the search goes on.
     """
     rho = positive_share(sums, path, contribution)
     met = (rho >= target).tolist()

@@ -67,8 +67,8 @@ def diagnosis_sums(
 
 
 def ratio_histogram(ratio: Tensor) -> Tensor:
-    """Number of tokens by r_t, float64 [BINS]. A token whose r_t is nan is counted at 1."""
-    bins = (ratio.double().log() / _BIN).round().nan_to_num(0).clamp(-_HALF, _HALF).long() + _HALF
+    """Number of tokens by r_t, float64 [BINS]."""
+    bins = (ratio.double().log() / _BIN).round().clamp(-_HALF, _HALF).long() + _HALF
     return torch.bincount(bins, minlength=BINS).double()
 
 

@@ -66,12 +66,11 @@ class Search:
 
     def predict(self, data: TensorDict) -> Choice:
         """What the search finds over all ranks at r = 1, without a model. `data`: this rank's part of the batch."""
-        mask = _flat(data["response_mask"]).bool()
-        advantages, old_log_prob = (_flat(data[key])[mask] for key in ("advantages", "old_log_probs"))
-        is_weights = _flat(data["rollout_is_weights"])[mask] if "rollout_is_weights" in data else None
-        weight = token_weight(old_log_prob, self.config.token_weight, is_weights)
-        sums = contribution_sums(torch.ones_like(advantages), advantages, self.path, weight)
-        return self.choose(ContributionSums(*add_ranks(sums)))
+        mask, advantages, old = (_flat(data[key]) for key in ("response_mask", "advantages", "old_log_probs"))
+        weight = token_weight(old, self.config.token_weight, _flat(data.get("rollout_is_weights")))
+        ratio = torch.where(old.isnan(), torch.nan, 1.0)
+        ratio, advantages, weight = _defined(mask.bool(), ratio, advantages, weight)
+        return self.choose(ContributionSums(*add_ranks(contribution_sums(ratio, advantages, self.path, weight))))
 
     def add_up(self, forwards: Iterable[Tokens], group: dist.ProcessGroup | None = None) -> Sums:
         """The sums of an update: over its forwards on this rank, and over the ranks of `group` (None: all).
@@ -90,25 +89,20 @@ class Search:
         return choose_bounds(sums, self.path, self.config.target_contribution, self.config.contribution)
 
     def metrics(self, choice: Choice, sums: Sums) -> dict[str, float]:
-        """METRICS that follow from the sums. None where a token's ratio or advantage is not finite, as verl's loss."""
-        if sums.contribution.contribution.isnan().any():
-            return {}
+        """METRICS that follow from the sums."""
         return measured(choice, diagnose(*sums, self.path, choice))
 
     def same_gradient(self, sums: Sums, one: Choice, other: Choice) -> bool:
-        """Whether both choices clip the same tokens of the update.
-
-        True where the sums are nan: verl's loss is not finite then, and it skips the update whatever the bounds are.
-        """
-        return not tokens_between(sums.contribution, self.path, one.steps, other.steps) > 0
+        """Whether both choices clip the same tokens of the update."""
+        return tokens_between(sums.contribution, self.path, one.steps, other.steps) == 0
 
     def _sums(self, tokens: Tokens) -> Sums:
         """The sums of one forward, on the CPU."""
-        mask = tokens.mask.cpu()
-        ratio, log_prob, old_log_prob, advantages = (x.cpu()[mask] for x in tokens[:4])
-        is_weights = None if tokens.is_weights is None else tokens.is_weights.cpu()[mask]
-        answers = (1 / mask.sum(-1, keepdim=True)).expand(mask.shape)[mask]
-        weight = token_weight(old_log_prob, self.config.token_weight, is_weights)
+        ratio, log_prob, old, advantages, mask, is_weights = (None if x is None else x.cpu() for x in tokens)
+        answers = (1 / mask.sum(-1, keepdim=True)).expand(mask.shape)
+        weight = token_weight(old, self.config.token_weight, is_weights)
+        columns = _defined(mask, ratio, advantages, weight, log_prob, answers, is_weights)
+        ratio, advantages, weight, log_prob, answers, is_weights = columns
         return Sums(
             contribution_sums(ratio, advantages, self.path, weight),
             diagnosis_sums(log_prob, ratio, advantages, answers, self.path, is_weights),
@@ -130,9 +124,23 @@ def add_ranks(sums: Sequence[Tensor], group: dist.ProcessGroup | None = None) ->
     return list(total.split([len(column) for column in sums]))
 
 
-def _flat(tensor: Tensor) -> Tensor:
+def _flat(tensor: Tensor | None) -> Tensor | None:
     """The values of a batch, nested or padded, in one dimension on the CPU."""
-    return (torch.cat(tensor.unbind()) if tensor.is_nested else tensor.flatten()).cpu()
+    if tensor is not None:
+        return (torch.cat(tensor.unbind()) if tensor.is_nested else tensor.flatten()).cpu()
+
+
+def _defined(
+    mask: Tensor, ratio: Tensor, advantages: Tensor, weight: Tensor | None, *more: Tensor | None
+) -> list[Tensor | None]:
+    """The response tokens of each tensor, without those whose contribution is not finite.
+
+    verl's loss is nan with such a token. If its gradient is nan as well, verl skips the update. If it is not, as with a
+    nan in `old_log_probs`, verl trains on the others, which are those that are counted here.
+    """
+    contribution = ratio * advantages if weight is None else ratio * advantages * weight
+    mask = mask & contribution.isfinite()
+    return [None if x is None else x[mask] for x in (ratio, advantages, weight, *more)]
 
 
 def tokens_of(

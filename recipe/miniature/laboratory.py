@@ -39,7 +39,7 @@ from verl.workers.engine import EngineRegistry
 from verl.workers.utils.losses import ppo_loss
 from verl.workers.utils.padding import no_padding_2_padding
 
-from bapo_verl.engine import BapoPolicyLossConfig  # the name in bapo.yaml: it registers the loss and the engines
+from bapo_verl.engine import BapoPolicyLossConfig  # this module registers the loss and the engines
 
 FP32 = {"param_dtype": "fp32", "reduce_dtype": "fp32", "buffer_dtype": "fp32"}
 
@@ -211,6 +211,7 @@ class Laboratory:
                     batch,
                     use_remove_padding=False,
                     use_dynamic_bsz=False,
+                    calculate_entropy=True,
                     micro_batch_size_per_gpu=self.setting.micro_batch or size,
                     global_batch_size=size,
                     temperature=1.0,

