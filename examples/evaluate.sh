@@ -12,12 +12,14 @@ OUTPUT_DIR=${OUTPUT_DIR:?set OUTPUT_DIR to where generations and tables go}
 DATA_SETS=${DATA_SETS:-aime24 aime25 math500}
 NNODES=${NNODES:-1}
 NGPUS_PER_NODE=${NGPUS_PER_NODE:-8}
+source "$ROOT/examples/checks.sh"
+number NNODES NGPUS_PER_NODE
 
 files=()
 for name in $DATA_SETS; do files+=("$DATA_DIR/$name.parquet"); done
 
 exec python3 "$ROOT/recipe/evaluation/evaluate.py" -o "$OUTPUT_DIR" --data "${files[@]}" -- \
-    actor_rollout_ref.model.path="$MODEL_PATH" \
+    actor_rollout_ref.model.path="$(quoted "$MODEL_PATH")" \
     trainer.nnodes="$NNODES" \
     trainer.n_gpus_per_node="$NGPUS_PER_NODE" \
     "$@"

@@ -92,14 +92,20 @@ def check_finished(directory: Path, settings: dict) -> None:
             )
 
 
+def override(key: str, path: Path) -> str:
+    """`key=path` in Hydra's grammar, whatever characters the path has."""
+    quoted = str(path).replace("'", r"\'")
+    return f"{key}='{quoted}'"
+
+
 def command(data: Path, dump: Path, overrides: list[str]) -> list[str]:
     """verl's trainer, which with evaluate.yaml does one validation."""
     return [
         *(sys.executable, "-m", "verl.trainer.main_ppo", "--config-dir", str(CONFIG), "--config-name", "evaluate"),
-        f"data.val_files={data}",
-        f"trainer.validation_data_dir={dump}",
-        f"reward.custom_reward_function.path={REWARD}",
-        f"reward.reward_manager.module.path={Path(__file__).with_name('length_reward_manager.py').resolve()}",
+        override("data.val_files", data),
+        override("trainer.validation_data_dir", dump),
+        override("reward.custom_reward_function.path", REWARD),
+        override("reward.reward_manager.module.path", Path(__file__).with_name("length_reward_manager.py").resolve()),
         *overrides,
     ]
 
