@@ -36,7 +36,7 @@ class PromptCheck(Callback):
         decoded = tokenizer.decode(tokenizer.encode(SAMPLE, add_special_tokens=False))
         if decoded.split() != SAMPLE.split():
             raise SystemExit(
-                f"actor_rollout_ref.model.path={model.path}: transformers {transformers.__version__} loads its tokenizer "
-                f"as {type(tokenizer).__name__}, which turns {SAMPLE!r} into {decoded!r}. In a copy of the model set "
+                f"actor_rollout_ref.model.path={model.path}: transformers {transformers.__version__} loads its "
+                f"tokenizer as {type(tokenizer).__name__}, which turns {SAMPLE!r} into {decoded!r}. In a copy set "
                 '"tokenizer_class": "PreTrainedTokenizerFast" in tokenizer_config.json.'
             )

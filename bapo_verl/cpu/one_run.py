@@ -11,7 +11,6 @@ import psutil
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-
 # Hydra's flags that print something and start nothing.
 DRY = {"--cfg", "-c", "--info", "-i", "--help", "-h", "--hydra-help", "--version"}
 
