@@ -30,7 +30,7 @@ memory traffic: vLLM's weights once for each token of the longest answer, and ag
 that the KV cache lets in; and the cache of each answer once for each of its tokens. Both together are SHARE of the
 step. Skywork-OR1 quotes 1000 to 2000 seconds for 32 prompts of its 32B at 32k on 32 H800 (its issue 21). MFU and
 BANDWIDTH_SHARE were lowered until these formulas, with a forward for old_log_probs, which its step has and ours has
-not, came near it, to 1150 (tests/test_recipe.py), so that figure is no check of them.
+not, came near it, to 1150 (tests/recipe/test_sizing.py), so that figure is no check of them.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """recipe/demo/ and recipe/process.py: a run that falls silent, and what the demo says at the end.
 
-What this file does not exercise: the training itself, which is that of test_pipeline.py.
+What this file does not exercise: the training itself, which is that of pipeline/.
 """
 
 import json

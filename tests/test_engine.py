@@ -1,7 +1,7 @@
 """bapo_verl.engine in real processes: verl's FSDP engine, a tiny Qwen2, gloo, 1, 2 and 4 ranks.
 
 The bounds of an update must depend on the optimizer batch alone: not on how many ranks share it, how it is cut into
-micro-batches, or whether it is packed. What this file does not exercise: CUDA, bf16, Ray (test_pipeline.py has Ray).
+micro-batches, or whether it is packed. What this file does not exercise: CUDA, bf16, Ray (pipeline/ has Ray).
 """
 
 import math

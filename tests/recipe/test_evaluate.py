@@ -23,7 +23,7 @@ from omegaconf import OmegaConf
 from process import waiting_bar
 from scores import Sample
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "recipe"
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from bapo_verl.diagnosis import METRICS
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "examples" / "run_bapo_tiny_qwen2_cpu.sh"
 PARTIAL_ROLLOUT = ROOT / "examples" / "run_bapo_tiny_qwen2_cpu_partial_rollout.sh"
 BYPASS = "algorithm.rollout_correction.bypass_mode"
