@@ -1,4 +1,4 @@
-"""Runs a launch script with stand-ins for python3, ray, srun and scontrol that write down what they were called with."""
+"""Runs a launch script with stand-ins for python3, ray, srun and scontrol, which write down each call."""
 
 import os
 import subprocess

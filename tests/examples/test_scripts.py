@@ -220,6 +220,6 @@ def test_the_smoke_test_is_the_run_with_short_lengths_that_fit_each_other(script
     assert longest <= actor.ppo_max_token_len_per_gpu * actor.ulysses_sequence_parallel_size
     assert (config.trainer.nnodes, config.trainer.total_training_steps, config.trainer.save_freq) == (1, 2, 1)
     _, (call,) = stubs.run(script, **variables(script, NNODES="1", UPDATES_PER_BATCH="4"))
-    lengths_and_sizes = ("_length", "max_model_len", "max_token_len_per_gpu", "_batch_size")
+    may_differ = ("_length", "max_model_len", "max_token_len_per_gpu", "_batch_size", "experiment_name")
     for key in differing(config, composed(run, *overrides_of(call)[1])):
-        assert key.startswith(("trainer.", "ray_kwargs.")) or key.endswith(lengths_and_sizes), key
+        assert key.startswith(("trainer.", "ray_kwargs.")) or key.endswith(may_differ), key

@@ -26,7 +26,7 @@ def flat(config: DictConfig) -> dict[str, object]:
 
     def leaves(node, prefix):
         for key, value in node.items():
-            if isinstance(value, dict) and value:
+            if isinstance(value, dict):
                 yield from leaves(value, f"{prefix}{key}.")
             else:
                 yield prefix + key, value

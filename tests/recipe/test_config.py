@@ -1,4 +1,4 @@
-"""The runs of recipe/config: they compose, verl takes them, and they say what the paper says. No run is started here."""
+"""The runs of recipe/config: they compose, verl takes them, they say what the paper says. None is started here."""
 
 import importlib.metadata
 import re
@@ -268,5 +268,3 @@ def test_the_flash_attn_of_the_requirements_is_the_one_of_verls_extra():
     cuda, torch_version = re.search(r"cu(\d\d)\d*torch(\d+)", name).groups()
     assert f"is built for CUDA {cuda}," in requirements
     assert re.search(r"^torch==(.*)$", requirements, re.M)[1].replace(".", "").startswith(torch_version)
-
-
