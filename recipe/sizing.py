@@ -1,8 +1,8 @@
 """GPU memory, smallest cluster and hours of each run, on paper: nothing in these tables was measured.
 
-    python recipe/sizing.py                                   the smallest and the recommended cluster of H100s
-    python recipe/sizing.py --nodes 4 --gpu-memory 141 --bandwidth 4.8        yours, here of H200s
-    python recipe/sizing.py r1_distill_qwen_7b --model MODEL_PATH             with the shape of a local config.json
+    python -m recipe.sizing                                   the smallest and the recommended cluster of H100s
+    python -m recipe.sizing --nodes 4 --gpu-memory 141 --bandwidth 4.8        yours, here of H200s
+    python -m recipe.sizing r1_distill_qwen_7b --model MODEL_PATH             with the shape of a local config.json
 
 Settings are those of recipe/config/*.yaml, FLOPs those of verl's own counter. Bytes for one GPU, with P parameters on N
 GPUs, T tokens of a micro-batch on this GPU, L layers of width H and MLP width I, vocabulary V:

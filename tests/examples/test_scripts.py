@@ -9,8 +9,8 @@ import re
 from pathlib import Path
 
 import pytest
-import sizing
 
+from recipe import sizing
 from tests.examples.stubs import EXAMPLES, ROOT, SCRIPTS, VARIABLES, Stubs, overrides_of, variables
 from tests.recipe.composing import UPDATES, accepted_by_verl, composed, default_algorithm, differing, flat
 

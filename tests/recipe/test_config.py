@@ -5,7 +5,6 @@ import re
 from types import SimpleNamespace
 
 import pytest
-import sizing
 import torch
 from omegaconf import OmegaConf
 from tensordict import TensorDict
@@ -20,6 +19,7 @@ from verl.utils.torch_functional import entropy_from_logits, entropy_from_logits
 from verl.workers.config import FSDPEngineConfig
 from verl.workers.rollout.vllm_rollout.vllm_async_server import vLLMHttpServer
 
+from recipe import sizing
 from tests.recipe.composing import CONFIG, ROOT, RUNS, UPDATES, accepted_by_verl, composed, default_algorithm, flat
 
 RECIPE = ROOT / "recipe"

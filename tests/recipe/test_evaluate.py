@@ -14,14 +14,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import datasets
-import evaluate
 import numpy as np
 import pytest
-import scores
-from length_reward_manager import LengthRewardManager
 from omegaconf import OmegaConf
-from process import waiting_bar
-from scores import Sample
+
+from recipe.evaluation import evaluate, scores
+from recipe.evaluation.length_reward_manager import LengthRewardManager
+from recipe.evaluation.scores import Sample
+from recipe.process import waiting_bar
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "recipe"
@@ -301,7 +301,7 @@ def test_progress_is_the_answers_of_all_reward_workers_whatever_the_log_says(tmp
 
 def test_a_data_file_that_is_not_there_is_a_sentence(verl, tmp_path):
     with pytest.raises(
-        evaluate.EvaluationError, match="aime24.parquet is not there: recipe/data/prepare_data.py makes it"
+        evaluate.EvaluationError, match="aime24.parquet is not there: recipe.data.prepare_data makes it"
     ):
         evaluate.evaluate(tmp_path, [tmp_path / "aime24.parquet"], [])
 

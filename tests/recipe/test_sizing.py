@@ -4,8 +4,8 @@ import functools
 import sys
 
 import pytest
-import sizing
 
+from recipe import sizing
 from tests.recipe.composing import ROOT, composed
 
 PAGES = "\n".join(page.read_text() for page in (ROOT / "README.md", ROOT / "recipe" / "README.md"))
