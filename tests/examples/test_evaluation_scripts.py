@@ -1,4 +1,4 @@
-"""evaluate.sh and evaluate_checkpoint.sh with a stand-in for python3. The real thing: tests/pipeline/test_rehearsal.py."""
+"""evaluate.sh and evaluate_checkpoint.sh with a stand-in for python3; tests/pipeline/test_rehearsal.py runs them."""
 
 import subprocess
 
