@@ -25,7 +25,6 @@ exec "$PYTHON" -m verl.trainer.main_ppo +platform=cpu ${ALGORITHM:++algorithm="$
     data.max_prompt_length=16 \
     data.max_response_length=20 \
     actor_rollout_ref.model.path="$MODEL_PATH" \
-    actor_rollout_ref.model.use_remove_padding=False \
     actor_rollout_ref.actor.optim.lr=4e-4 \
     actor_rollout_ref.actor.ppo_mini_batch_size=2 \
     actor_rollout_ref.actor.shuffle=True \

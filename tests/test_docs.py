@@ -1,8 +1,8 @@
 """The pages against the code: what they name exists, and a number that stands in two places is the same in both.
 
-Of the numbers, those of recipe/sizing.py and of the published rows in recipe/README.md are held by test_recipe.py and
-test_evaluate.py. Measured numbers (the cost, the reward's speed and errors) are compared with each other only: the
-benchmarks that print them take minutes.
+Of the numbers, those of recipe/sizing.py and of the published rows in recipe/README.md are held by tests/recipe/.
+Measured numbers (the cost, the reward's speed and errors) are compared with each other only: the benchmarks that print
+them take minutes.
 """
 
 import functools
