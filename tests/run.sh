@@ -9,12 +9,12 @@ TESTS=()
 FAST=(
     bapo_verl/clipping.py # doctests
     bapo_verl/diagnosis.py
+    tests/bapo_verl/test_figures.py
     tests/test_clipping.py
     tests/test_config.py
     tests/test_diagnosis.py
     tests/test_docs.py
     tests/test_engine_contract.py
-    tests/test_figures.py
     tests/test_math_reward.py::test_case
     tests/test_math_reward.py::test_doctests
     tests/test_math_reward.py::test_every_rewriting_rule_has_an_example_that_fails_without_it
