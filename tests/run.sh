@@ -3,8 +3,17 @@
 #
 #     bash tests/run.sh          every test, with verl's other engines in a second environment (half an hour)
 #     bash tests/run.sh fast     lint and the tests of FAST: math, loss, config, docs, grading (under three minutes)
+#     bash tests/run.sh gpu      tests/gpu on one NVIDIA GPU, in the environment that is active: requirements.txt, or the
+#                                shorter list of tests/gpu/requirements-engine.txt (under ten minutes)
 set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+if [ "${1:-}" = gpu ]; then
+    cd "$ROOT"
+    export TEST_DEVICE=${TEST_DEVICE:-cuda}
+    exec "${PYTHON:-python3}" -m pytest -o addopts="--strict-markers --import-mode=importlib -ra" \
+        --disable-warnings tests/gpu "${@:2}" # no doctests: what verl imports may not be there
+fi
 TESTS=()
 FAST=(
     bapo_verl/clipping.py # doctests

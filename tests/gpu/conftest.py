@@ -53,7 +53,7 @@ def case(environment, tmp_path_factory):
     def run(name: str) -> dict:
         if name not in results:
             directory = tmp_path_factory.mktemp(name)
-            command = [sys.executable, "-m", "tests.gpu.engine_case", name, str(directory / "out"), "--dtype", DTYPE]
+            command = [sys.executable, "-m", "tests.gpu", name, str(directory / "out"), "--dtype", DTYPE]
             with (directory / "log").open("w") as log:
                 streams = dict(stdout=log, stderr=subprocess.STDOUT, timeout=LIMIT)
                 code = subprocess.run(command, cwd=ROOT, env=environment, **streams).returncode

@@ -1,9 +1,9 @@
 """One case of verl's FSDP2 engine with BAPO on one device, in a process of its own: a CUDA error ends nothing else.
 
-    VERL_PLATFORM=nvidia python -m tests.gpu.engine_case CASE OUT --dtype bf16
+    VERL_PLATFORM=nvidia python -m tests.gpu CASE OUT --dtype bf16
 
 writes a dict to OUT by torch.save. CASE is a function below; VERL_PLATFORM is nvidia, or cpu. It needs torch,
-transformers, verl and what verl imports (requirements-engine.txt): no vLLM, no flash-attn, no Ray cluster.
+transformers and requirements-engine.txt: no vLLM, no flash-attn, no Ray.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from verl.workers.utils.padding import no_padding_2_padding, response_to_nested
 
 from bapo_verl.engine import BapoEngineMixin
 from bapo_verl.policy_loss_config import BapoPolicyLossConfig
-from tests.engine_batch import TARGET, UPDATES, rank_data, save_tiny_model
+from tests.engine_batch import TARGET, UPDATES, VOCABULARY, rank_data, save_tiny_model
 
 MICRO = 2
 PACKED = dict(dynamic=False, packed=True, tokens=0)
@@ -108,6 +108,7 @@ def bounds(directory: str, dtype: str) -> dict:
     found = [[update["metrics"][f"actor/bapo/{c}"] for c in ("c_low", "c_high")] for update in searched]
     fixed = [dict(c_low_start=low, c_low_max=low, c_high_start=high, c_high_max=high) for low, high in found]
     return {
+        "setting": dict(target=TARGET, updates=UPDATES, vocabulary=VOCABULARY),
         "searched": searched,
         "fixed": run_updates(model, dtype, fixed),
         "recomputed": run_updates(model, dtype, [{}] * UPDATES, recompute=True),
@@ -208,7 +209,3 @@ def main() -> None:
         initialize_global_process_group_ray()
         torch.save(CASES[arguments.case](directory, arguments.dtype), arguments.output)
         dist.destroy_process_group()
-
-
-if __name__ == "__main__":
-    main()

@@ -9,7 +9,6 @@ import math
 import pytest
 import torch
 
-from tests.engine_batch import TARGET, UPDATES, VOCABULARY
 from tests.oracle import Setting, algorithm_1
 
 pytestmark = [pytest.mark.slow, pytest.mark.engines]
@@ -22,10 +21,10 @@ def bounds(case):
 
 def test_the_bounds_are_those_of_algorithm_1_for_what_the_loss_received(bounds, status):
     """Whatever the precision: the oracle has the (r, A) of the tokens as the loss had them."""
-    chosen = []
+    chosen, setting = [], Setting(bounds["setting"]["target"])
     for update in [*bounds["searched"], *bounds["recomputed"]]:
         tokens = torch.cat(update["received"], 1).double().T.tolist()
-        c_low, c_high, rho, steps = algorithm_1([(r, a, 1.0) for r, a in tokens], Setting(TARGET))
+        c_low, c_high, rho, steps = algorithm_1([(r, a, 1.0) for r, a in tokens], setting)
         metrics = update["metrics"]
         assert (metrics["actor/bapo/c_low"], metrics["actor/bapo/c_high"]) == pytest.approx((c_low, c_high))
         assert metrics["actor/bapo/steps"] == steps
@@ -36,12 +35,12 @@ def test_the_bounds_are_those_of_algorithm_1_for_what_the_loss_received(bounds, 
 
 
 def test_an_update_runs_twice_where_the_prediction_was_wrong(bounds, status):
-    updates = [*bounds["searched"], *bounds["recomputed"]]
+    updates, searches = [*bounds["searched"], *bounds["recomputed"]], bounds["setting"]["updates"]
     for update in updates:
         assert update["forwards"] == update["micro_batches"] * (1 + update["metrics"]["actor/bapo/redone"])
     redone = [update["metrics"]["actor/bapo/redone"] for update in updates]
-    assert 1 in redone[:UPDATES]  # r is spread around 1
-    assert redone[UPDATES] == 0  # old_log_probs recomputed just before: r is 1 up to rounding
+    assert 1 in redone[:searches]  # r is spread around 1
+    assert redone[searches] == 0  # old_log_probs recomputed just before: r is 1 up to rounding
     assert bounds["recomputed"][0]["metrics"]["actor/bapo/ratio_max"] == pytest.approx(1, abs=0.1)
     status("redo", f"in {sum(redone):.0f} of {len(redone)} updates, none at r = 1")
 
@@ -57,9 +56,11 @@ def test_the_gradient_is_that_of_the_chosen_bounds(bounds, status):
 
 def test_the_entropy_is_logged(bounds, status):
     """An untrained model is nearly uniform over its tokens."""
+    vocabulary, updates = bounds["setting"]["vocabulary"], bounds["setting"]["updates"]
     entropies = [update["metrics"]["actor/entropy_loss"] for update in bounds["searched"]]
-    assert entropies == [pytest.approx(math.log(VOCABULARY), rel=0.03)] * UPDATES
-    status("entropy", f"{entropies[0]:.3f}, where an untrained model has about ln {VOCABULARY} = 4.159")
+    assert entropies == [pytest.approx(math.log(vocabulary), rel=0.03)] * updates
+    uniform = f"ln {vocabulary} = {math.log(vocabulary):.3f}"
+    status("entropy", f"{entropies[0]:.3f}, where an untrained model has about {uniform}")
 
 
 def test_values_that_are_not_finite_do_what_they_do_with_verls_loss(case, status):
