@@ -22,12 +22,12 @@ exec "$PYTHON" -m verl.trainer.main_ppo +platform=cpu +algorithm="$ALGORITHM" \
     algorithm.adv_estimator=grpo \
     data.train_files="$TASK/train.parquet" \
     data.val_files="$TASK/test.parquet" \
-    data.train_batch_size=8 \
+    data.train_batch_size=4 \
     data.max_prompt_length=128 \
     data.max_response_length=32 \
     actor_rollout_ref.model.path="$MODEL_PATH" \
     actor_rollout_ref.actor.optim.lr=1e-5 \
-    actor_rollout_ref.actor.ppo_mini_batch_size=4 \
+    actor_rollout_ref.actor.ppo_mini_batch_size=2 \
     actor_rollout_ref.actor.shuffle=True \
     actor_rollout_ref.actor.use_dynamic_bsz=True \
     actor_rollout_ref.actor.ppo_max_token_len_per_gpu=1024 \
