@@ -7,7 +7,7 @@ set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 PYTHON=${PYTHON:-python3}
 ALGORITHM=${ALGORITHM:-bapo} # or another preset of bapo_verl/config/algorithm
-TASK=${TASK:-$ROOT/recipe/miniature/base} # made by recipe/miniature/task.py
+TASK=${TASK:-$ROOT/recipe/tiny_task/base} # made by recipe/tiny_task/task.py
 MODEL_PATH=${MODEL_PATH:-$TASK/model}
 TRAIN_FILE=${TRAIN_FILE:-$TASK/train.parquet}
 TEST_FILE=${TEST_FILE:-$TASK/test.parquet}

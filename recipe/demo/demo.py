@@ -1,10 +1,10 @@
 """Runs a verl command so that a person can follow it, and shows what came out.
 
-    python recipe/demo/demo.py -o DIR [--beside ARM] -- COMMAND ...
+    python -m recipe.demo.demo -o DIR -- COMMAND ...
 
 The command's output goes to DIR/train.log and verl's metrics to DIR/metrics.jsonl; the terminal shows one line a step,
-and at the end a summary and DIR/training.png, with the miniature's runs of ARM beside it. However it ends (Ctrl-C too),
-no process of the run is left behind.
+and at the end a summary and DIR/training.png, with the experiment's runs of GRPO at the same learning rate. However it
+ends (Ctrl-C too), no process of the run is left behind.
 """
 
 import argparse
@@ -18,15 +18,11 @@ import pandas
 from tqdm import tqdm
 
 from bapo_verl.figures import FIGURES, draw_figure, read_run
+from recipe.process import SILENCE_SECONDS, Run, interrupt_on_signals
 
-RECIPE = Path(__file__).resolve().parents[1]
-MINIATURE = RECIPE / "miniature"
-sys.path += [str(RECIPE), str(MINIATURE)]  # for what several of its folders share, and to read the stored runs
-
-import tables  # noqa: E402
-from process import SILENCE_SECONDS, Run, interrupt_on_signals  # noqa: E402
-
-STORED = MINIATURE / "laboratory.parquet"
+STORED = Path(__file__).parents[1] / "experiment" / "steps.parquet"
+REGIME, METHOD = "updates_8", "grpo"
+REWARD, RATE = "critic/score/mean", "actor/lr"
 
 COLUMNS = {  # what a line of the terminal shows: verl's metric and its format
     "reward": ("critic/score/mean", ".3f"),
@@ -78,62 +74,66 @@ def follow(run: Run) -> None:
             time.sleep(0.5)
 
 
-def stored(arm: str, steps: int) -> list:
-    """The miniature's runs of an arm, up to a step."""
-    return tables.runs(pandas.read_parquet(STORED), arm, steps)
+def stored(lr: float) -> pandas.DataFrame:
+    """The experiment's GRPO at this learning rate: a row a step, over its seeds; empty where it has none."""
+    table = pandas.read_parquet(STORED)
+    rows = table[(table["regime"] == REGIME) & (table["method"] == METHOD) & (abs(table["lr"] / lr - 1) < 1e-3)]
+    return rows.sort_values("step")
 
 
-def last(run: list, metric: str, steps: int = 5) -> float:
-    """Mean of a metric over the last steps of a run."""
-    return statistics.fmean([data[metric] for _, data in run if metric in data][-steps:])
-
-
-def draw_beside(run: list, others: list, arm: str, directory: Path) -> Path:
-    """training.png: the run, and the arm's runs as a band from the lowest to the highest."""
-    settings = {"this run": [run]} | ({f"{arm}, stored": others} if others else {})
+def draw_beside(run: list, others: pandas.DataFrame, directory: Path) -> Path:
+    """training.png: the run, and a band from the lowest to the highest reward of the stored ones."""
+    settings = {"this run": [run]}
+    if len(others):
+        columns = ("reward_lowest", "reward", "reward_highest")
+        steps = others["step"].tolist()
+        band = [[(step, {REWARD: value}) for step, value in zip(steps, others[c], strict=True)] for c in columns]
+        settings["GRPO, stored"] = band
     path = directory / "training.png"
     draw_figure(FIGURES["training"], settings).savefig(path, dpi=110)
     return path
 
 
-def draw_and_summarize(run: Run, directory: Path, arm: str | None) -> str:
+def draw_and_summarize(run: Run, directory: Path) -> str:
     """What a reader wants to know first, from the logs; draws training.png on the way."""
     history = read_run(run.metrics)
     trained = [(step, data) for step, data in history if "actor/bapo/rho" in data]
     accuracy = [v for _, data in history for k, v in data.items() if k.startswith("val-core/") and "/acc/mean@" in k]
-    rows, others = [], stored(arm, trained[-1][0]) if arm and trained else []
+    others = stored(trained[-1][1][RATE])
+    rows = []
     if len(accuracy) > 1:
         rows.append(("accuracy on the test set", f"{accuracy[0]:.3f} before, {accuracy[-1]:.3f} after"))
     for name in ("rho_start", "rho", "c_low", "c_high"):
         values = [data[f"actor/bapo/{name}"] for _, data in trained]
-        if values:
-            rows.append((name, f"mean {statistics.mean(values):.3f}, from {min(values):.3f} to {max(values):.3f}"))
-    rows += [("picture", draw_beside(history, others, arm, directory)), ("metrics", run.metrics), ("log", run.log)]
-    lines = [f"{name:<26}{value}" for name, value in rows]
-    return "\n".join([*lines, *([in_a_sentence(trained, others, arm)] if others else [])])
+        rows.append((name, f"mean {statistics.mean(values):.3f}, from {min(values):.3f} to {max(values):.3f}"))
+    rows += [("picture", draw_beside(history, others, directory)), ("metrics", run.metrics), ("log", run.log)]
+    return "\n".join([*(f"{name:<26}{value}" for name, value in rows), in_sentences(trained, others)])
 
 
-def in_a_sentence(run: list, others: list, arm: str) -> str:
-    """What the bounds did, and where the run ended beside the stored ones."""
+def in_sentences(run: list, others: pandas.DataFrame, last: int = 5) -> str:
+    """What the bounds did, and where the run ended beside the stored ones: means over its last steps."""
     names = ("c_low", "c_high", "rho", "rho_start")
     low, high, rho, rho_start = (statistics.fmean(data[f"actor/bapo/{name}"] for _, data in run) for name in names)
     moved = sum(data["actor/bapo/steps"] > 0 for _, data in run)
-    ours, theirs = [], []
-    for name, metric in (("reward", "critic/score/mean"), ("entropy", "actor/entropy")):
-        ends = [last(other, metric) for other in others]
-        ours.append(f"{name} {last(run, metric):.2f}")
-        theirs.append(f"{name} {min(ends):.2f} to {max(ends):.2f}")
+    steps = [step for step, _ in run][-last:]
+    reward = statistics.fmean(data[REWARD] for _, data in run[-last:])
+    same = others[others["step"].isin(steps)]
+    compared = (
+        f"In {same['seeds'].iloc[0]} stored runs of GRPO at the same learning rate: {same['reward'].mean():.2f} "
+        f"(from {same['reward_lowest'].mean():.2f} to {same['reward_highest'].mean():.2f} at a step)."
+        if len(same)
+        else f"There are no stored runs at learning rate {run[-1][1][RATE]:g} and step {steps[-1]}."
+    )
     return (
         f"\nThe search moved the bounds in {moved} of {len(run)} steps, to {low:.2f} and {high:.2f} on average.\n"
         f"Positive tokens had {rho:.3f} of the loss; at the start of the path they would have had {rho_start:.3f}.\n"
-        f"Over the last 5 steps: {', '.join(ours)}. In {len(others)} stored runs of {arm}: {', '.join(theirs)}."
+        f"Reward over the last {len(steps)} steps: {reward:.2f}. {compared}"
     )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--beside", metavar="ARM", help="an arm of recipe/miniature/laboratory.parquet to compare with")
     parser.add_argument("command", nargs="+", metavar="-- COMMAND")
     arguments = parser.parse_args()
     directory = arguments.output.resolve()
@@ -154,7 +154,7 @@ def main() -> None:
         sys.exit(
             "\n".join([*tail, f"the run failed with exit code {run.process.returncode}; the whole log: {run.log}"])
         )
-    print("\n" + draw_and_summarize(run, directory, arguments.beside))
+    print("\n" + draw_and_summarize(run, directory))
 
 
 if __name__ == "__main__":

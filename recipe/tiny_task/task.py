@@ -1,6 +1,6 @@
-"""The task of the miniature and of the demo: add two numbers by jumping. Makes its model and data.
+"""The task of the demo and of the experiment: add two numbers by jumping. Makes its model and data.
 
-    python recipe/miniature/task.py -o DIR            three to five minutes on one core
+    python -m recipe.tiny_task.task -o DIR            three to five minutes on one core
 
 An answer to `12+ 7=` is a path of numbers: it starts at 12, jumps by at most 5, and ends in a box where it meets 19.
 " 15 13 18 19\\boxed{ 19}" is one. The warm-up teaches paths that jump towards the sum with probability 0.57, by random
@@ -142,7 +142,7 @@ def verl_dataset(problems: list[Problem], split: str) -> Dataset:
     return Dataset.from_list(
         [
             {
-                "data_source": "miniature",
+                "data_source": "tiny_task",
                 "prompt": chat(problem),
                 "ability": "math",
                 "reward_model": {"style": "rule", "ground_truth": str(problem.sum)},

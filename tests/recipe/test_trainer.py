@@ -1,0 +1,139 @@
+"""recipe/experiment/trainer.py against verl's own engine: the same updates on the same answers.
+
+Not exercised here: that vLLM samples from the same distribution as the trainer. The demo's pipeline shows it.
+"""
+
+import tempfile
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+from tensordict import TensorDict
+from torch.testing import assert_close
+from transformers import AutoModelForCausalLM
+from verl.utils import tensordict_utils as tu
+from verl.workers.config import FSDPActorConfig, FSDPEngineConfig, FSDPOptimizerConfig, HFModelConfig
+from verl.workers.engine import EngineRegistry
+from verl.workers.utils.losses import ppo_loss
+
+from bapo_verl.engine import BapoPolicyLossConfig  # registers the loss and the engines
+from recipe.experiment import trainer
+from recipe.experiment.design import fixed
+
+FP32 = {"param_dtype": "fp32", "reduce_dtype": "fp32", "buffer_dtype": "fp32"}
+MICRO_BATCH = dict(search_scope="micro_batch")
+
+
+@pytest.fixture(scope="module")
+def world():
+    with tempfile.TemporaryDirectory() as folder:
+        dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=0, world_size=1)
+        yield
+        dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def rollout():
+    """32 answers of the base model to four problems, and advantages of both signs, with groups that have none."""
+    run = trainer.Run(trainer.Setting(lr=0.0, seed=3, prompts=4))
+    problems = [problem for problem in run.next_problems() for _ in range(8)]
+    prompts = torch.tensor([run.prompts[problem] for problem in problems])
+    answers = trainer.sample(run.sampler, prompts, run.tokenizer.eos_token_id)
+    rewards = run.rewards(answers, problems)
+    rewards[8:16] = 1.0  # a group that is all right
+    groups = np.arange(32) // 8
+    scores = torch.zeros_like(answers.mask)
+    scores[:, 0] = rewards
+    advantages, _ = trainer.compute_grpo_outcome_advantage(scores, answers.mask, groups)
+    assert (advantages > 0).any() and (advantages < 0).any() and not advantages[8:16].any()
+    return answers, advantages
+
+
+def updated_by_verl(rollout, advantages, policy_loss, lr, micro_batch, updates):
+    """Weights after updates of the engine that verl's registry has, on the same answers."""
+
+    def nested(values):
+        rows = [row[:n] for row, n in zip(values, rollout.mask.sum(1).long().tolist(), strict=True)]
+        return torch.nested.as_nested_tensor(rows, layout=torch.jagged)
+
+    width = rollout.prompts.shape[1]
+    whole = torch.cat([rollout.prompts, rollout.tokens], 1)
+    lengths = (width + rollout.mask.sum(1)).long().tolist()
+    ids = [row[:n] for row, n in zip(whole, lengths, strict=True)]
+    tensors = dict(
+        input_ids=torch.nested.as_nested_tensor(ids, layout=torch.jagged),
+        position_ids=torch.nested.as_nested_tensor([torch.arange(len(x)) for x in ids], layout=torch.jagged),
+        prompts=torch.nested.as_nested_tensor(list(rollout.prompts), layout=torch.jagged),
+        responses=nested(rollout.tokens),
+        response_mask=nested(rollout.mask.long()),
+        loss_mask=nested(rollout.mask.long()),
+        old_log_probs=nested(rollout.log_probs),
+        advantages=nested(advantages),
+    )
+    engine = EngineRegistry.new(
+        "language_model",
+        "fsdp2",
+        HFModelConfig(
+            path=str(trainer.BASE / "model"),
+            load_tokenizer=False,
+            override_config={"attn_implementation": "sdpa"},
+            use_remove_padding=False,
+            enable_gradient_checkpointing=False,
+        ),
+        FSDPEngineConfig(strategy="fsdp2", mixed_precision=FP32, use_torch_compile=False),
+        FSDPOptimizerConfig(lr=lr, total_training_steps=-1),
+        None,
+    )
+    engine._build_model_optimizer()
+    actor = FSDPActorConfig(
+        strategy="fsdp2",
+        rollout_n=8,
+        ppo_micro_batch_size_per_gpu=1,
+        policy_loss=BapoPolicyLossConfig(bypass_mode=True, **policy_loss),
+    )
+    with engine.train_mode():
+        for _ in range(updates):
+            data = TensorDict(dict(tensors), batch_size=[len(ids)])
+            tu.assign_non_tensor(
+                data,
+                use_remove_padding=False,
+                use_dynamic_bsz=False,
+                micro_batch_size_per_gpu=micro_batch,
+                global_batch_size=len(ids),
+                temperature=1.0,
+            )
+            metrics = engine.train_batch(data, partial(ppo_loss, config=actor))["metrics"]
+    weights, _ = engine.get_per_tensor_param()
+    bounds = [float(metrics[f"actor/bapo/{name}"].aggregate()) for name in ("c_low", "c_high")]
+    return {name: value.clone() for name, value in weights}, bounds
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "policy_loss, micro_batch",
+    [
+        (fixed([0.8, 1.2]), 0),
+        ({}, 0),
+        ({"target_contribution": 0.45, "c_low_start": 0.8, "c_high_max": 2.0}, 0),
+        ({"contribution": "gradient"}, 0),
+        (MICRO_BATCH, 8),
+    ],
+)
+def test_three_updates_are_those_of_verls_engine(world, rollout, policy_loss, micro_batch):
+    """At a large learning rate, so that ratios leave every clip from the second update on."""
+    answers, advantages = rollout
+    setting = trainer.Setting(lr=3e-3, seed=0, micro_batch=micro_batch, policy_loss=policy_loss)
+    policy = trainer.Policy(AutoModelForCausalLM.from_pretrained(trainer.BASE / "model"), setting)
+    before = {name: value.clone() for name, value in policy.model.state_dict().items()}
+    for _ in range(3):
+        metrics = policy.update(answers, advantages)
+    weights, bounds = updated_by_verl(answers, advantages, policy_loss, 3e-3, micro_batch or 32, updates=3)
+    # As vectors: Adam divides by the gradient's size, so where a gradient is rounding alone its step is arbitrary.
+    moved = torch.cat([(value - before[name]).flatten() for name, value in policy.model.state_dict().items()])
+    difference = torch.cat([(value - weights[name]).flatten() for name, value in policy.model.state_dict().items()])
+    assert difference.norm() < 1e-2 * moved.norm()
+    if not micro_batch:
+        assert_close([metrics["actor/bapo/c_low"], metrics["actor/bapo/c_high"]], bounds)
+    assert metrics["actor/pg_clipfrac"] > 0.01
