@@ -1,5 +1,5 @@
 # Sourced by run_bapo_*.sh, not run: PATHS, the overrides that all of them share, and the name of the run's folder.
-#     python recipe/data/prepare_data.py skywork-7b aime24 aime25 math500 -o ~/data
+#     python -m recipe.data.prepare_data skywork-7b aime24 aime25 math500 -o ~/data
 #     for ALGORITHM in bapo grpo clip_higher; do
 #         ALGORITHM=$ALGORITHM CKPTS_DIR=~/runs bash examples/run_bapo_r1_distill_qwen_7b_fsdp.sh
 #     done

