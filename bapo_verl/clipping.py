@@ -6,12 +6,13 @@ add up over micro-batches and over ranks. So one pass over the tokens answers ev
 
     contribution_sums (per forward, add them up)  ->  choose_bounds
 
-No collective, no config object, no host sync in here: tensors in, tensors out, on one device.
+No collective and no config object in here. All tensors are on the CPU: search.py brings the tokens there.
 
-Shapes: [*] the shape of a batch of response tokens, usually [B, T]; L, H the numbers of candidates for c_low and
-c_high; n = L + H - 1 the number of points on the path.
+Shapes: [n] the response tokens of a batch, without padding; L, H the numbers of candidates for c_low and c_high;
+P = L + H - 1 the number of points on the path; B = L + H + 4 the number of buckets.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -44,18 +45,21 @@ class SearchPath(NamedTuple):
 
     c_low: candidates for the lower bound, float64 [L], rising from a- to b-.
     c_high: candidates for the upper bound, float64 [H], rising from a+ to b+.
-    low, high: index of each point's bounds among the candidates, int64 [n].
-    edges: of the buckets for sign(A_t) r_t, float64 [L + 2 + H]: the negated c_low, a gap for A_t = 0, the c_high.
+    low, high: index of each point's bounds among the candidates, int64 [P].
+    clip_ratio_c: verl's dual clip: the loss of a token with A_t < 0 stays at |A_t| clip_ratio_c for any larger r_t.
+    edges: of the buckets for sign(A_t) r_t, float64 [B - 1]: -clip_ratio_c, the negated c_low, a gap for A_t = 0, the
+        c_high.
     """
 
     c_low: Tensor
     c_high: Tensor
     low: Tensor
     high: Tensor
+    clip_ratio_c: float
     edges: Tensor
 
 
-def search_path(c_low: list[float], c_high: list[float], order: str, device: torch.device | str = "cpu") -> SearchPath:
+def search_path(c_low: list[float], c_high: list[float], order: str, clip_ratio_c: float = 3.0) -> SearchPath:
     """Lay the candidates out on the one path that the search walks.
 
     `high_first` is Algorithm 1: c_high rises from a+ to b+, then c_low from a- to b-. `low_first`, the order of the
@@ -73,32 +77,44 @@ def search_path(c_low: list[float], c_high: list[float], order: str, device: tor
     else:
         raise ValueError(f"order must be high_first or low_first, got {order!r}")
     low, high = zip(*points, strict=True)
-    edges = [-c for c in reversed(c_low)] + [-_NO_RATIO, _NO_RATIO] + c_high
+    clip_ratio_c = min(clip_ratio_c, math.exp(LOG_RATIO_LIMIT))  # no r is larger, and inf * 0 would be nan
+    edges = [-clip_ratio_c] + [-c for c in reversed(c_low)] + [-_NO_RATIO, _NO_RATIO] + c_high
     return SearchPath(
-        torch.tensor(c_low, dtype=torch.float64, device=device),
-        torch.tensor(c_high, dtype=torch.float64, device=device),
-        torch.tensor(low, device=device),
-        torch.tensor(high, device=device),
-        torch.tensor(edges, dtype=torch.float64, device=device),
+        torch.tensor(c_low, dtype=torch.float64),
+        torch.tensor(c_high, dtype=torch.float64),
+        torch.tensor(low),
+        torch.tensor(high),
+        clip_ratio_c,
+        torch.tensor(edges, dtype=torch.float64),
     )
 
 
 def probability_ratio(log_prob: Tensor, old_log_prob: Tensor) -> Tensor:
-    """r_t = pi_theta(y_t) / pi_rollout(y_t), [*].
+    """r_t = pi_theta(y_t) / pi_rollout(y_t), of any shape and on any device.
 
     The log-ratio is clamped to [-20, 20] as in every loss of verl, so that search and loss see the same r_t.
     """
     return (log_prob - old_log_prob).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp()
 
 
+class ContributionSums(NamedTuple):
+    """Sums over the tokens of each bucket, float64 [B] each.
+
+    contribution: of w_t r_t |A_t|.
+    amount: of w_t |A_t|.
+    tokens: their number.
+
+    Additive: the sums of a batch are the sums of any split of it, added up.
+    """
+
+    contribution: Tensor
+    amount: Tensor
+    tokens: Tensor
+
+
 def contribution_sums(
-    ratio: Tensor,
-    advantages: Tensor,
-    mask: Tensor,
-    path: SearchPath,
-    weight: Tensor | None = None,
-    more: tuple[Tensor, ...] = (),
-) -> Tensor:
+    ratio: Tensor, advantages: Tensor, path: SearchPath, weight: Tensor | None = None
+) -> ContributionSums:
     """Sums over tokens from which rho follows for every point of the path (Eq. 8).
 
     Tokens are sorted into buckets by sign(A_t) r_t, that is, along one line: tokens with A_t < 0 from the largest ratio
@@ -106,35 +122,29 @@ def contribution_sums(
     the largest. A token that lies exactly on a bound is clipped by it, as in the paper's Eq. 7.
 
     Args:
-        ratio: r_t, [*], any float dtype.
-        advantages: A_t, [*].
-        mask: 1 for response tokens, 0 for padding, [*]. Values in the padding are ignored.
+        ratio: r_t, [n], any float dtype, finite.
+        advantages: A_t, [n], finite.
         path: whose candidates are the edges of the buckets.
-        weight: w_t >= 0, [*]; None for 1. Eq. 8 has pi_rollout(y_t) here: see `token_weight`.
-        more: further numbers of each token to add up, [*] each, 0 in the padding.
-
-    Returns:
-        float64 [3 + len(more), L + H + 3]: sum of w_t r_t |A_t|, sum of w_t |A_t|, number of tokens and sums of `more`
-        in each bucket. Additive: the sums of a batch are the sum of the sums of any split of it.
+        weight: w_t >= 0, [n]; None for 1. Eq. 8 has pi_rollout(y_t) here: see `token_weight`.
     """
-    mask = mask.bool()
-    ratio = torch.where(mask, ratio, 1.0).double()
-    advantages = torch.where(mask, advantages, 0.0).double()
-    amount = advantages.abs()
-    if weight is not None:
-        amount = amount * torch.where(mask, weight, 0.0).double()
-    bucket = torch.bucketize(ratio * advantages.sign(), path.edges, right=True).flatten()
-    columns = (ratio * amount, amount, mask, *more)
-    sums = ratio.new_zeros(len(columns), len(path.edges) + 1)
-    for row, column in zip(sums, columns, strict=True):
-        row.scatter_add_(0, bucket, column.double().flatten())
-    return sums
+    ratio, advantages = ratio.double(), advantages.double()
+    amount = advantages.abs() if weight is None else advantages.abs() * weight.double()
+    bucket, columns = bucket_of(ratio, advantages, path), (ratio * amount, amount, torch.ones_like(amount))
+    return ContributionSums(*(sum_buckets(bucket, column, path) for column in columns))
 
 
-def token_weight(
-    old_log_prob: Tensor, mask: Tensor, kind: str, rollout_is_weights: Tensor | None = None
-) -> Tensor | None:
-    """The weight w_t of a token's contribution, [*], or None where every weight is 1.
+def bucket_of(ratio: Tensor, advantages: Tensor, path: SearchPath) -> Tensor:
+    """The number of each token's bucket, int64 [n]."""
+    return torch.bucketize(ratio.double() * advantages.sign(), path.edges, right=True)
+
+
+def sum_buckets(bucket: Tensor, column: Tensor, path: SearchPath) -> Tensor:
+    """The sum of a column, float64 [n], over the tokens of each bucket, float64 [B]."""
+    return torch.bincount(bucket, weights=column, minlength=len(path.edges) + 1)
+
+
+def token_weight(old_log_prob: Tensor, kind: str, rollout_is_weights: Tensor | None = None) -> Tensor | None:
+    """The weight w_t of a token's contribution, [n], or None where every weight is 1.
 
     `uniform`: 1. The tokens were sampled from pi_rollout, so a plain sum over them already estimates the expectation
     under it. `rollout_prob`: the factor pi_rollout(y_t) of Eq. 8 as printed, read as a second weight. Either is
@@ -144,135 +154,124 @@ def token_weight(
         return rollout_is_weights
     if kind != "rollout_prob":
         raise ValueError(f"kind must be uniform or rollout_prob, got {kind!r}")
-    weight = torch.where(mask.bool(), old_log_prob, 0.0).exp()
+    weight = old_log_prob.exp()
     return weight if rollout_is_weights is None else weight * rollout_is_weights
 
 
-def positive_share(sums: Tensor, path: SearchPath, contribution: str) -> Tensor:
-    """rho at every point of the path, float64 [n] (Eq. 8, read as a share: P / (P + N)).
+def positive_share(sums: ContributionSums, path: SearchPath, contribution: str) -> Tensor:
+    """rho at every point of the path, float64 [P] (Eq. 8, read as a share: P / (P + N)).
 
-        value:     P = sum_{A>0} w A min(r, c_high)        N = sum_{A<0} w |A| max(r, c_low)
-        gradient:  P = sum_{A>0, r<c_high} w A r           N = sum_{A<0, r>c_low} w |A| r
+        value:     P = sum_{A>0} w A min(r, c_high)        N = sum_{A<0} w |A| min(max(r, c_low), clip_ratio_c)
+        gradient:  P = sum_{A>0, r<c_high} w A r           N = sum_{A<0, c_low<r<=clip_ratio_c} w |A| r
 
-    `value` is Eq. 8 as printed; `gradient` counts only what the clip leaves alone, which is what the loss's gradient
-    is made of (verl's dual clip aside). nan where P + N = 0.
+    `value` is Eq. 8 as printed, under verl's dual clip; `gradient` counts only what both clips leave alone, which is
+    what the loss's gradient is made of. nan where P + N = 0.
 
     >>> path = search_path([0.6, 0.7, 0.8, 0.9], [1.2], "high_first")
     >>> ratio, advantages = torch.tensor([1.5, 0.5, 1.0]), torch.tensor([1.0, -1.0, -1.0])
-    >>> sums = contribution_sums(ratio, advantages, torch.ones(3), path)
+    >>> sums = contribution_sums(ratio, advantages, path)
     >>> positive_share(sums, path, "value")  # raising c_low lowers it
     tensor([0.4286, 0.4138, 0.4000, 0.3871], dtype=torch.float64)
     """
-    sides = split_sides(sums, path)
+    whole, amount = split_sides(sums.contribution, path), split_sides(sums.amount, path)
+    p, n = whole.positive_free, whole.negative_free
     if contribution == "value":
-        p = sides.positive_free[0] + path.c_high * sides.positive_clipped[1]
-        n = sides.negative_free[0] + path.c_low * sides.negative_clipped[1]
-    elif contribution == "gradient":
-        p, n = sides.positive_free[0], sides.negative_free[0]
-    else:
+        p = p + path.c_high * amount.positive_clipped
+        n = n + path.c_low * amount.negative_clipped + path.clip_ratio_c * amount.dual_clipped
+    elif contribution != "gradient":
         raise ValueError(f"contribution must be value or gradient, got {contribution!r}")
     p, n = p[path.high], n[path.low]
     return p / (p + n)
 
 
+class Bounds(NamedTuple):
+    """c_low and c_high, as ratios."""
+
+    c_low: float
+    c_high: float
+
+
 class Choice(NamedTuple):
-    """What the search found; each a 0-dim float64 tensor, nan where its denominator is zero."""
+    """What the search found. Shares are nan where their denominator is zero."""
 
-    c_low: Tensor
-    c_high: Tensor
-    rho: Tensor
-    rho_start: Tensor
-    target_met: Tensor
-    steps: Tensor
-    positive_tokens: Tensor
-    positive_clipped: Tensor
-    negative_clipped: Tensor
+    bounds: Bounds
+    rho: float
+    rho_start: float
+    target_met: float
+    steps: int
 
 
-def choose_bounds(sums: Tensor, path: SearchPath, target: float, contribution: str) -> Choice:
+def choose_bounds(sums: ContributionSums, path: SearchPath, target: float, contribution: str) -> Choice:
     """Algorithm 1: the first point of the path at which rho >= target (rho_0), or the path's end.
 
     Where no token carries an advantage there is nothing to balance and the bounds stay at their start. Where some do
     but the clip leaves nothing of either side (possible with `gradient`), rho is undefined and the search goes on.
     """
     rho = positive_share(sums, path, contribution)
-    met = rho >= target
-    first = torch.where(met.any(), met.int().argmax(), len(rho) - 1)
-    sides = split_sides(sums, path)
-    positive, negative = sides.positive, sides.negative
-    nothing = positive[1] + negative[1] == 0
-    point = torch.where(nothing, 0, first)
-    low, high = path.low.take(point), path.high.take(point)  # tensor[0-dim tensor] would sync with the host
-    return Choice(
-        c_low=path.c_low.take(low),
-        c_high=path.c_high.take(high),
-        rho=rho.take(point),
-        rho_start=rho[0],
-        target_met=torch.where(nothing, torch.nan, met.take(point).double()),
-        steps=point.double(),
-        positive_tokens=positive[2] / sums[2].sum(),
-        positive_clipped=sides.positive_clipped[2].take(high) / positive[2],
-        negative_clipped=sides.negative_clipped[2].take(low) / negative[2],
-    )
+    met = (rho >= target).tolist()
+    amount = split_sides(sums.amount, path)
+    if amount.positive + amount.negative > 0:
+        point = met.index(True) if any(met) else len(met) - 1
+        target_met = float(met[point])
+    else:
+        point, target_met = 0, math.nan
+    bounds = Bounds(path.c_low[path.low[point]].item(), path.c_high[path.high[point]].item())
+    return Choice(bounds, rho[point].item(), rho[0].item(), target_met, point)
 
 
-def tokens_between(sums: Tensor, path: SearchPath, one: tuple[float, float], other: tuple[float, float]) -> Tensor:
-    """Number of tokens that one pair of bounds clips and the other does not, float64 [].
+def tokens_between(sums: ContributionSums, path: SearchPath, one: int, other: int) -> float:
+    """Number of tokens that the bounds at one point of the path clip and those at another do not.
 
     Tokens with A_t > 0 and r_t between the two c_high, and tokens with A_t < 0 and r_t between the two c_low. Where
     there is none, the clipped surrogate has the same gradient under both.
 
-    Args:
-        sums: of `contribution_sums`.
-        one, other: (c_low, c_high), two points of the path.
-
     >>> path = search_path([0.6, 0.7], [1.2, 1.3, 1.4], "high_first")
     >>> ratio, advantages = torch.tensor([1.25, 1.35, 0.65]), torch.tensor([1.0, 1.0, -1.0])
-    >>> sums = contribution_sums(ratio, advantages, torch.ones(3), path)
-    >>> tokens_between(sums, path, (0.6, 1.2), (0.6, 1.3)), tokens_between(sums, path, (0.6, 1.2), (0.7, 1.4))
-    (tensor(1., dtype=torch.float64), tensor(3., dtype=torch.float64))
+    >>> sums = contribution_sums(ratio, advantages, path)
+    >>> tokens_between(sums, path, 0, 1), tokens_between(sums, path, 0, 3)  # (.6, 1.2) and (.6, 1.3), and (.7, 1.4)
+    (1.0, 3.0)
     """
-    sides = split_sides(sums, path)
-    sums_of_bound = (path.c_low, sides.negative_clipped[2]), (path.c_high, sides.positive_clipped[2])
-    counts = [
-        counts.index_select(0, torch.searchsorted(candidates, candidates.new_tensor(pair))).diff().abs().sum()
-        for (candidates, counts), pair in zip(sums_of_bound, zip(one, other, strict=True), strict=True)
-    ]
-    return counts[0] + counts[1]
+    sides, both = split_sides(sums.tokens, path), torch.tensor([one, other])
+    low, high = sides.negative_clipped[path.low[both]], sides.positive_clipped[path.high[both]]
+    return (low.diff().abs() + high.diff().abs()).item()
 
 
 class Sides(NamedTuple):
-    """Sums over the tokens that each candidate leaves alone, and over those it clips: [rows, H] and [rows, L]."""
+    """Sums over the tokens that each candidate leaves alone, and over those it clips, [H] and [L].
+
+    dual_clipped: sum over the tokens with A_t < 0 and r_t > clip_ratio_c, [].
+    """
 
     positive_free: Tensor
     positive_clipped: Tensor
     negative_free: Tensor
     negative_clipped: Tensor
+    dual_clipped: Tensor
 
     @property
     def positive(self) -> Tensor:
-        """Sums over all tokens with A_t > 0, [rows]: at any candidate, those it leaves alone and those it clips."""
-        return (self.positive_free + self.positive_clipped)[:, 0]
+        """Sum over all tokens with A_t > 0, []: at any candidate, those it leaves alone and those it clips."""
+        return self.positive_free[0] + self.positive_clipped[0]
 
     @property
     def negative(self) -> Tensor:
-        """Sums over all tokens with A_t < 0, [rows]."""
-        return (self.negative_free + self.negative_clipped)[:, 0]
+        """Sum over all tokens with A_t < 0, []."""
+        return self.negative_free[0] + self.negative_clipped[0] + self.dual_clipped
 
 
-def split_sides(sums: Tensor, path: SearchPath) -> Sides:
-    """Read `contribution_sums` along the candidates of both bounds."""
+def split_sides(buckets: Tensor, path: SearchPath) -> Sides:
+    """Read the sums of one quantity, [B], along the candidates of both bounds."""
     # Cumulated from both ends: total - cumsum would leave rounding where there is no token.
-    rows_negative = len(path.c_low) + 1
-    negative, positive = sums[:, :rows_negative].flip(1), sums[:, rows_negative + 1 :]
-    return Sides(_up_to(positive), _after(positive), _after(negative), _up_to(negative))
+    last_negative = len(path.c_low) + 1
+    dual, negative, positive = buckets[0], buckets[1 : last_negative + 1].flip(0), buckets[last_negative + 2 :]
+    return Sides(_up_to(positive), _after(positive), _after(negative), _up_to(negative), dual)
 
 
 def _up_to(buckets: Tensor) -> Tensor:
-    """Column i: the sum of the buckets below candidate i."""
-    return buckets.cumsum(1)[:, :-1]
+    """Element i: the sum of the buckets below candidate i."""
+    return buckets.cumsum(0)[:-1]
 
 
 def _after(buckets: Tensor) -> Tensor:
-    """Column i: the sum of the buckets above candidate i."""
-    return buckets.flip(1).cumsum(1).flip(1)[:, 1:]
+    """Element i: the sum of the buckets above candidate i."""
+    return buckets.flip(0).cumsum(0).flip(0)[1:]

@@ -2,120 +2,156 @@
 
 Pure functions on tensors, as in clipping.py. Values of single tokens are added up in the buckets that the search
 already fills, and in a histogram of r_t. Both are additive over micro-batches and ranks. So the metrics need no forward
-pass, collective or host sync of their own.
+pass and no collective of their own.
 
-Shapes: [*] the shape of a batch of response tokens, here [B, T] with one answer in each row; L, H the numbers of
-candidates for c_low and c_high.
+Shapes: [n] the response tokens of a batch, without padding; B the number of buckets.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from bapo_verl.clipping import LOG_RATIO_LIMIT, Choice, SearchPath, split_sides
+from bapo_verl.clipping import (
+    LOG_RATIO_LIMIT,
+    Choice,
+    ContributionSums,
+    SearchPath,
+    bucket_of,
+    split_sides,
+    sum_buckets,
+)
 
 # Each bin of the histogram is 1% of r wide and centred on a value, 1 among them: a quantile is right to half a percent.
 _BIN = 0.01
 _HALF = round(LOG_RATIO_LIMIT / _BIN)
 BINS = 2 * _HALF + 1
 
-# Rows of `token_rows`, after the three of `contribution_sums`.
-_PI, _PI_LOG, _PI_A, _PI_LOG_A, _ANSWERS = range(3, 8)
-ROWS = 5
 
+class DiagnosisSums(NamedTuple):
+    """Sums over the tokens of each bucket, float64 [B] each, and the histogram.
 
-def token_rows(
-    log_prob: Tensor, ratio: Tensor, advantages: Tensor, mask: Tensor, is_weights: Tensor | None
-) -> tuple[Tensor, ...]:
-    """The values of each token whose sums `diagnose` needs, ROWS times [B, T].
-
-    The Entropy-Clip Rule speaks of tokens drawn from pi_theta. Ours were drawn from pi_rollout, so each counts
-    r_t times (with `rollout_is_weights`, r_t w_t times). An answer of n tokens is counted as 1/n in each of them.
+    pi: of r_t. The Entropy-Clip Rule speaks of tokens drawn from pi_theta. Ours were drawn from pi_rollout, so each
+        counts r_t times (with `rollout_is_weights`, r_t w_t times).
+    pi_log: of r_t log pi_theta.
+    pi_amount: of r_t |A_t|.
+    pi_log_amount: of r_t log pi_theta |A_t|.
+    answers: an answer of k tokens is counted as 1/k in each of them.
+    histogram: number of tokens by r_t, [BINS], evenly spaced in log r_t over verl's range of [-20, 20].
     """
-    mask = mask.bool()
-    pi = torch.where(mask, ratio if is_weights is None else ratio * is_weights, 0.0).double()
-    log_prob = torch.where(mask, log_prob, 0.0).double()
-    amount = torch.where(mask, advantages, 0.0).double().abs()
-    answers = mask.double() / mask.sum(-1, keepdim=True).clamp(min=1)
-    return pi, pi * log_prob, pi * amount, pi * log_prob * amount, answers
+
+    pi: Tensor
+    pi_log: Tensor
+    pi_amount: Tensor
+    pi_log_amount: Tensor
+    answers: Tensor
+    histogram: Tensor
 
 
-def ratio_histogram(log_prob: Tensor, old_log_prob: Tensor, mask: Tensor) -> Tensor:
-    """Number of tokens by r_t, float64 [BINS], evenly spaced in log r_t over verl's range of [-20, 20]."""
-    mask = mask.bool()
-    log_ratio = torch.where(mask, log_prob - old_log_prob, 0.0).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
-    bins = (log_ratio / _BIN).round().long() + _HALF
-    histogram = log_ratio.new_zeros(BINS, dtype=torch.float64)
-    return histogram.scatter_add_(0, bins.flatten(), mask.double().flatten())
+def diagnosis_sums(
+    log_prob: Tensor,
+    ratio: Tensor,
+    advantages: Tensor,
+    answers: Tensor,
+    path: SearchPath,
+    is_weights: Tensor | None = None,
+) -> DiagnosisSums:
+    """The sums that `diagnose` needs beside `contribution_sums`. All tensors [n]; `answers`: 1/k, as above."""
+    log_prob, pi, amount = log_prob.double(), ratio.double(), advantages.double().abs()
+    if is_weights is not None:
+        pi = pi * is_weights.double()
+    bucket, pi_log = bucket_of(ratio, advantages, path), pi * log_prob
+    columns = (pi, pi_log, pi * amount, pi_log * amount, answers.double())
+    return DiagnosisSums(*(sum_buckets(bucket, column, path) for column in columns), ratio_histogram(ratio))
 
 
-def ratio_quantile(histogram: Tensor, q: float) -> Tensor:
+def ratio_histogram(ratio: Tensor) -> Tensor:
+    """Number of tokens by r_t, float64 [BINS]."""
+    bins = (ratio.double().log() / _BIN).round().clamp(-_HALF, _HALF).long() + _HALF
+    return torch.bincount(bins, minlength=BINS).double()
+
+
+def ratio_quantile(histogram: Tensor, q: float) -> float:
     """The q-quantile of r, accurate to half a percent: r <= it for a share q of the tokens. nan without tokens.
 
-    >>> log_prob = torch.tensor([0.0, 0.0, 0.0, 0.7])
-    >>> histogram = ratio_histogram(log_prob, torch.zeros(4), torch.ones(4))
+    >>> histogram = ratio_histogram(torch.tensor([1.0, 1.0, 1.0, 2.01]))
     >>> ratio_quantile(histogram, 0.75), ratio_quantile(histogram, 0.76)
-    (tensor(1., dtype=torch.float64), tensor(2.0138, dtype=torch.float64))
+    (1.0, 2.0137527074704766)
     """
     cumulated = histogram.cumsum(0)
-    total = cumulated[-1]
-    first = (cumulated >= q * total).int().argmax()
-    return torch.where(total > 0, ((first - _HALF) * _BIN).double().exp(), torch.nan)
+    total = cumulated[-1].item()
+    if total == 0:
+        return math.nan
+    first = (cumulated >= q * total).int().argmax().item()
+    return math.exp((first - _HALF) * _BIN)
 
 
 class Diagnosis(NamedTuple):
-    """Each a 0-dim float64 tensor, nan where its denominator is zero."""
+    """nan where a denominator is zero."""
 
-    negative_tokens: Tensor
-    positive_length: Tensor
-    negative_length: Tensor
-    log_prob: Tensor
-    clipped_log_prob: Tensor
-    entropy_change: Tensor
-    ratio_p01: Tensor
-    ratio_p50: Tensor
-    ratio_p99: Tensor
-    ratio_max: Tensor
+    positive_tokens: float
+    positive_clipped: float
+    negative_clipped: float
+    negative_tokens: float
+    positive_length: float
+    negative_length: float
+    ratio_p01: float
+    ratio_p50: float
+    ratio_p99: float
+    ratio_max: float
+    log_prob: float
+    clipped_log_prob: float
+    entropy_change: float
 
 
-def diagnose(sums: Tensor, histogram: Tensor, path: SearchPath, choice: Choice) -> Diagnosis:
+def diagnose(sums: ContributionSums, more: DiagnosisSums, path: SearchPath, choice: Choice) -> Diagnosis:
     """Read the sums at the bounds that were chosen.
 
     `entropy_change` is the Entropy-Clip Rule (Eq. 6) for a step of size 1, with X_t = 1 for tokens that the clip
-    leaves alone and 0 for the others:
+    leaves alone and 0 for the others, those of verl's dual clip among them:
 
         dH  ~  - Cov_{y ~ pi_theta} [ log pi_theta(y_t), A_t X_t ]
 
-    `log_prob` is the mean of log pi_theta under the same sampling, `clipped_log_prob` that of the tokens with X_t = 0.
+    `log_prob` is the mean of log pi_theta under the same sampling, `clipped_log_prob` that of the tokens with X_t = 0
+    and A_t other than 0.
 
     Args:
-        sums: float64 [3 + ROWS, L + H + 3], `contribution_sums` with `token_rows`.
-        histogram: float64 [BINS], `ratio_histogram`.
+        sums, more: of `contribution_sums` and `diagnosis_sums`, for the same tokens.
         path, choice: of the search on the same sums.
     """
-    point, sides = choice.steps.long(), split_sides(sums, path)
-    positive, negative = sides.positive, sides.negative
-    low, high = path.low.take(point).reshape(1), path.high.take(point).reshape(1)
-    free = (sides.positive_free.index_select(1, high) - sides.negative_free.index_select(1, low))[:, 0]
-    clipped = (sides.positive_clipped.index_select(1, high) + sides.negative_clipped.index_select(1, low))[:, 0]
-    total = sums.sum(1)
-    covariance = free[_PI_LOG_A] / total[_PI] - (total[_PI_LOG] / total[_PI]) * (free[_PI_A] / total[_PI])
+    low, high = path.low[choice.steps], path.high[choice.steps]
+    tokens, answers = split_sides(sums.tokens, path), split_sides(more.answers, path)
+
+    def clipped(buckets: Tensor) -> Tensor:
+        sides = split_sides(buckets, path)
+        return sides.positive_clipped[high] + sides.negative_clipped[low] + sides.dual_clipped
+
+    def signed_free(buckets: Tensor) -> Tensor:
+        sides = split_sides(buckets, path)
+        return sides.positive_free[high] - sides.negative_free[low]
+
+    total, pi = sums.tokens.sum(), more.pi.sum()
+    log_prob = more.pi_log.sum() / pi
+    covariance = signed_free(more.pi_log_amount) / pi - log_prob * signed_free(more.pi_amount) / pi
     return Diagnosis(
-        negative_tokens=negative[2] / total[2],
-        positive_length=positive[2] / positive[_ANSWERS],
-        negative_length=negative[2] / negative[_ANSWERS],
-        log_prob=total[_PI_LOG] / total[_PI],
-        clipped_log_prob=clipped[_PI_LOG] / clipped[_PI],
-        entropy_change=-covariance,
-        ratio_p01=ratio_quantile(histogram, 0.01),
-        ratio_p50=ratio_quantile(histogram, 0.5),
-        ratio_p99=ratio_quantile(histogram, 0.99),
-        ratio_max=ratio_quantile(histogram, 1.0),
+        positive_tokens=(tokens.positive / total).item(),
+        positive_clipped=(tokens.positive_clipped[high] / tokens.positive).item(),
+        negative_clipped=(tokens.negative_clipped[low] / tokens.negative).item(),
+        negative_tokens=(tokens.negative / total).item(),
+        positive_length=(tokens.positive / answers.positive).item(),
+        negative_length=(tokens.negative / answers.negative).item(),
+        ratio_p01=ratio_quantile(more.histogram, 0.01),
+        ratio_p50=ratio_quantile(more.histogram, 0.5),
+        ratio_p99=ratio_quantile(more.histogram, 0.99),
+        ratio_max=ratio_quantile(more.histogram, 1.0),
+        log_prob=log_prob.item(),
+        clipped_log_prob=(clipped(more.pi_log) / clipped(more.pi)).item(),
+        entropy_change=-covariance.item(),
     )
 
 
-# The metrics that follow from the sums: fields of Choice and Diagnosis, in the order of the log, with their readings.
+# The metrics that follow from the sums: fields of Bounds, Choice and Diagnosis, in the order of the log, with readings.
 _READINGS = {
     "c_low": "lower ratio bound in force, in [a-, b-]; above a- only once c_high is at b+ (high_first)",
     "c_high": "upper ratio bound in force, in [a+, b+]; at b+ for long: the target cannot be reached with these bounds",
@@ -153,7 +189,7 @@ METRICS = {f"actor/bapo/{name}": reading for name, reading in _READINGS.items()}
 }
 
 
-def measured(choice: Choice, diagnosis: Diagnosis) -> dict[str, Tensor]:
-    """The metrics that follow from the sums, by logged name; each a 0-dim float64 tensor, nan where undefined."""
-    values = choice._asdict() | diagnosis._asdict()
-    return {f"actor/bapo/{name}": values[name] for name in _READINGS}
+def measured(choice: Choice, diagnosis: Diagnosis) -> dict[str, float]:
+    """The metrics that follow from the sums, by logged name. One that is undefined is left out, as 0/0 is."""
+    values = choice.bounds._asdict() | choice._asdict() | diagnosis._asdict()
+    return {f"actor/bapo/{name}": float(values[name]) for name in _READINGS if math.isfinite(values[name])}

@@ -4,8 +4,8 @@ Algorithm 1 chooses the bounds "for each update with a batch", but verl hands th
 engine sees the complete batch of every update:
 
 1. Predict. At r = 1 the positive share follows from the advantages alone. The bounds for it cost no forward.
-2. Verify. verl's own forward and backward run with these bounds, and the loss adds up its sums on the way. Reduced over
-   all ranks they give the exact bounds: of the whole batch, under the weights that are about to move.
+2. Verify. verl's own forward and backward run with these bounds, and the loss hands over its tokens on the way. Summed
+   over all ranks they give the exact bounds: of the whole batch, under the weights that are about to move.
 3. Redo. Where no token lies between the predicted and the exact bounds, both give the same gradient and the update is
    done. Otherwise the gradient is dropped, and forward and backward run again with the exact bounds.
 
@@ -27,14 +27,17 @@ from typing import Any
 from tensordict import TensorDict
 from torch import Tensor
 from verl.utils import tensordict_utils as tu
-from verl.utils.device import get_device_id, get_device_name, get_vendor
+from verl.utils.checkpoint.checkpoint_manager import BaseCheckpointManager
+from verl.utils.device import get_device_name, get_vendor
 from verl.utils.metric import AggregationType, Metric
 from verl.workers.config import ActorConfig
 from verl.workers.engine import BaseEngine, EngineRegistry
 
+from bapo_verl.clipping import Bounds
 from bapo_verl.entropy import without_entropy_graph
-from bapo_verl.policy_loss import UpdateConfig, add_ranks, batch_sums, find_bounds, no_sums, same_gradient
+from bapo_verl.policy_loss import UpdateConfig
 from bapo_verl.policy_loss_config import BapoPolicyLossConfig
+from bapo_verl.search import Search, Tokens
 
 MODEL_TYPE = "language_model"
 
@@ -52,50 +55,64 @@ class BapoEngineMixin:
                 "BAPO chooses bounds for an optimizer batch, which is one train_batch call; verl's Tinker worker "
                 "accumulates gradients over several forward_backward_batch calls"
             )
-        policy_loss = actor.policy_loss
-        if policy_loss.bypass_mode:  # verl's trainers log no entropy then
-            tu.assign_non_tensor(data, calculate_entropy=True)
+        policy_loss, search = actor.policy_loss, Search(actor.policy_loss, actor.clip_ratio_c)
         run = partial(self._run, data, loss_function)
         if policy_loss.search_scope == "micro_batch":
-            output, metrics = run(UpdateConfig(**policy_loss, group=self.get_data_parallel_group())), {}
+            output, metrics = self._search_each_forward(search, run)
         else:
-            output, metrics = self._predict_verify_redo(data, policy_loss, run)
+            output, metrics = self._predict_verify_redo(search, run, data, _is_trained(loss_function))
         if "metrics" in output:  # not on pipeline stages without a loss
+            metrics["actor/bapo/bypass_mode"] = float(policy_loss.bypass_mode)
             output["metrics"].update({name: _metric(name, value) for name, value in metrics.items()})
-            if policy_loss.bypass_mode and "actor/entropy_loss" in output["metrics"]:
+            if policy_loss.bypass_mode and "actor/entropy_loss" in output["metrics"]:  # verl's trainers log none then
                 output["metrics"]["actor/entropy"] = output["metrics"]["actor/entropy_loss"]
         return output
 
     def _predict_verify_redo(
-        self, data: TensorDict, policy_loss: BapoPolicyLossConfig, run: Callable[[UpdateConfig], Any]
+        self, search: Search, run: Callable[[Callable], Any], data: TensorDict, is_trained: bool
     ) -> tuple[Any, dict[str, float]]:
         """Run one update with its exact bounds; return verl's output and METRICS."""
-        predicted, _ = find_bounds(policy_loss, self._add_up([_sums_at_one(data, policy_loss)], policy_loss))
-        buffers = [(buffer, buffer.clone()) for buffer in self._buffers()]
-        update = UpdateConfig(**policy_loss, bounds=predicted)
-        output = run(update)
-        sums = self._add_up(update.sums, policy_loss)
-        exact, metrics = find_bounds(policy_loss, sums)
-        redo = not same_gradient(policy_loss, sums, predicted, exact)
+        predicted = search.predict(data)
+        buffers, random_state = [(b, b.clone()) for b in self._buffers()], BaseCheckpointManager.get_rng_state()
+        forwards: list[Tokens] = []
+
+        def collect(tokens: Tokens) -> Bounds:
+            forwards.append(tokens)
+            return predicted.bounds
+
+        output = run(collect)
+        sums = search.add_up(forwards)
+        exact = search.choose(sums.contribution)
+        redo = is_trained and not search.same_gradient(sums, predicted, exact)
         if redo:
             self.optimizer_zero_grad()
             for buffer, before in buffers:
                 buffer.copy_(before)  # such as Megatron's expert bias, which forward and backward move
-            output = run(UpdateConfig(**policy_loss, bounds=exact))
-        return output, metrics | {"actor/bapo/redone": float(redo)}
+            BaseCheckpointManager.load_rng_state(random_state)  # dropout drops the same again
+            output = run(lambda tokens: exact.bounds)
+        return output, search.metrics(exact, sums) | {"actor/bapo/redone": float(redo)}
 
-    def _run(self, data: TensorDict, loss_function: Callable, update: UpdateConfig) -> Any:
-        """The engine's own forward and backward, under the config of this update."""
-        actor = replace(_bapo_actor(loss_function), policy_loss=update)
+    def _search_each_forward(self, search: Search, run: Callable[[Callable], Any]) -> tuple[Any, dict[str, list]]:
+        """Run one update, each forward with bounds of its own; return verl's output and METRICS of each forward."""
+        metrics: dict[str, list[float]] = {}
+
+        def search_now(tokens: Tokens) -> Bounds:
+            sums = search.add_up([tokens], self.get_data_parallel_group())
+            choice = search.choose(sums.contribution)
+            for name, value in search.metrics(choice, sums).items():
+                metrics.setdefault(name, []).append(value)
+            return choice.bounds
+
+        return run(search_now), metrics
+
+    def _run(self, data: TensorDict, loss_function: Callable, bounds_of: Callable[[Tokens], Bounds]) -> Any:
+        """The engine's own forward and backward, with the bounds of this update."""
+        actor = replace(_bapo_actor(loss_function), policy_loss=UpdateConfig(bounds_of=bounds_of))
         loss_function = partial(loss_function, config=actor)
         if actor.entropy_coeff:
             return super().forward_backward_batch(data, loss_function, forward_only=False)
         with without_entropy_graph(self, loss_function) as loss_function:
             return super().forward_backward_batch(data, loss_function, forward_only=False)
-
-    def _add_up(self, sums: list[Tensor], policy_loss: BapoPolicyLossConfig) -> Tensor:
-        """Sum over micro-batches and all ranks. Ranks that share a sequence add equal sums, which changes no share."""
-        return add_ranks(sum(sums, no_sums(policy_loss, get_device_id())))
 
     def _buffers(self) -> list[Tensor]:
         modules = self.module if isinstance(self.module, list) else [self.module]
@@ -106,23 +123,16 @@ class BapoEngineMixin:
 def _bapo_actor(loss_function: Callable) -> ActorConfig | None:
     """The actor's config where its loss is BAPO's; verl's loss function is `partial(ppo_loss, config=actor_config)`."""
     config = loss_function.keywords.get("config") if isinstance(loss_function, partial) else None
-    policy_loss = getattr(config, "policy_loss", None)
-    uses_bapo = isinstance(policy_loss, BapoPolicyLossConfig) and policy_loss.loss_mode == "bapo"
-    return config if uses_bapo else None
+    return config if isinstance(getattr(config, "policy_loss", None), BapoPolicyLossConfig) else None
 
 
-def _sums_at_one(data: TensorDict, policy_loss: BapoPolicyLossConfig) -> Tensor:
-    """`batch_sums` of this rank's part of the optimizer batch at r = 1, which needs no model."""
-    fields = ["response_mask", "old_log_probs", "advantages"]
-    if "rollout_is_weights" in data:
-        fields.append("rollout_is_weights")
-    data = data.select(*fields).to(get_device_id()).to_padded_tensor()
-    log_prob = data["old_log_probs"]
-    weights = data.get("rollout_is_weights")
-    return batch_sums(policy_loss, log_prob, log_prob, data["advantages"], data["response_mask"], weights)
+def _is_trained(loss_function: Callable) -> bool:
+    """Whether the policy loss has a gradient: verl's distillation without task rewards computes it and drops it."""
+    distillation = loss_function.keywords.get("distillation_config")
+    return distillation is None or distillation.distillation_loss.use_task_rewards
 
 
-def _metric(name: str, value: float) -> Metric:
+def _metric(name: str, value: float | list[float]) -> Metric:
     return Metric(value=value, aggregation=AggregationType.MAX if name.endswith("_max") else AggregationType.MEAN)
 
 

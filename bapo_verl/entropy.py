@@ -1,6 +1,6 @@
-"""Computes `actor/entropy` without an autograd graph, which verl keeps even where the entropy coefficient is 0.
+"""Computes the entropy (`actor.calculate_entropy=True`) without an autograd graph where its coefficient is 0.
 
-The graph takes 8 bytes for each token and vocabulary entry.
+verl keeps the graph even there. It takes 8 bytes for each token and vocabulary entry.
 """
 
 from collections.abc import Callable, Iterator

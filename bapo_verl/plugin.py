@@ -2,15 +2,25 @@
 
 verl logs an error in a plugin at DEBUG and goes on, and every process pays for what a plugin imports. So this
 module holds only what is cheap and what fails loudly elsewhere: without the search path Hydra says
-"Could not find 'algorithm/bapo'"; without the platform verl says "Unknown platform 'cpu'".
+"Could not find 'algorithm/bapo'"; without the platform verl says "Unknown platform 'cpu'". The callback comes before
+the search path, so that the flag is not known where the checks are not there.
 """
 
 import logging
 import os
 
 from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
+
+
+def add_driver_check() -> None:
+    """Adds a callback to Hydra's own config. Hydra imports it where an application starts, which is on the driver."""
+    store = ConfigStore.instance()
+    config = store.load("hydra/config.yaml")
+    config.node.callbacks["bapo_verl"] = {"_target_": "bapo_verl.driver_check.DriverCheck"}
+    store.store("config", config.node, group="hydra", provider=config.provider)
 
 
 class BapoSearchPathPlugin(SearchPathPlugin):
@@ -20,6 +30,7 @@ class BapoSearchPathPlugin(SearchPathPlugin):
         search_path.append(provider="bapo-verl", path="pkg://bapo_verl.config")
 
 
+add_driver_check()
 Plugins.instance().register(BapoSearchPathPlugin)
 
 if os.environ.get("VERL_PLATFORM", "").strip().lower() == "cpu":

@@ -1,18 +1,23 @@
 """What a user may set under `actor_rollout_ref.actor.policy_loss`, and every check of it.
 
-verl makes this class from the YAML on the driver, before Ray starts, and again in every actor worker. So a value that
-breaks a rule raises on the driver.
+verl makes this class from the YAML on the driver, before Ray starts, and again in every actor worker, before the worker
+makes its engine. So a value that breaks a rule raises on the driver, and the loss and the engines are registered where
+they are used. driver_check.py looks at the rest of the user's config.
 """
 
 import math
-import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import ray
 from verl.workers.config import PolicyLossConfig
 
-ACTOR = "actor_rollout_ref.actor"
-KEY = f"{ACTOR}.policy_loss"
+from bapo_verl.driver_check import ACTOR, KEY
+
+# Keys that the YAML copies from others, for the workers, which see no other part of the user's config.
+COPIES = {
+    "bypass_mode": "algorithm.rollout_correction.bypass_mode",
+    "dynamic_context_parallel": f"{ACTOR}.megatron.dynamic_context_parallel",
+}
 
 WORDS = {
     "contribution": ("value", "gradient"),
@@ -22,9 +27,6 @@ WORDS = {
 }
 
 MAX_STEPS = 10_000
-
-# verl's default of clip_ratio, clip_ratio_low and clip_ratio_high.
-CLIP_RATIO = 0.2
 
 
 @dataclass
@@ -45,8 +47,6 @@ class BapoPolicyLossConfig(PolicyLossConfig):
         bypass_mode: of `algorithm.rollout_correction`. Whether `old_log_probs`, the denominator of r, are the
             rollout's own or the trainer's.
         dynamic_context_parallel: of `actor_rollout_ref.actor.megatron`. Refused.
-        clip_ratio, clip_ratio_low, clip_ratio_high: of `actor_rollout_ref.actor`. Not used; a value that differs from
-            verl's default is named in a warning on the driver.
 
     Raises:
         ValueError: naming the key, the rule and the value.
@@ -66,9 +66,6 @@ class BapoPolicyLossConfig(PolicyLossConfig):
     search_scope: str = "mini_batch"
     bypass_mode: bool = False
     dynamic_context_parallel: bool = False
-    clip_ratio: float = CLIP_RATIO
-    clip_ratio_low: float = CLIP_RATIO
-    clip_ratio_high: float = CLIP_RATIO
 
     def __post_init__(self):
         self._check_numbers()
@@ -82,13 +79,20 @@ class BapoPolicyLossConfig(PolicyLossConfig):
         for key, words in WORDS.items():
             if self[key] not in words:
                 raise ValueError(f"{KEY}.{key} must be one of {', '.join(words)}, got {self[key]!r}")
-        if self.loss_mode == "bypass_mode":
+        if self.loss_mode != "bapo":
             raise ValueError(
-                f"{KEY}.loss_mode must be bapo with +algorithm=bapo, got 'bypass_mode': verl's bypass loss would "
-                "replace BAPO's. For r = pi_theta / pi_rollout set algorithm.rollout_correction.bypass_mode=True alone"
+                f"{KEY}.loss_mode must be bapo with +algorithm=bapo, got {self.loss_mode!r}, which turns BAPO off: "
+                "leave away either the key or the flag. (+algorithm=grpo is verl's vanilla loss with BAPO's metrics. "
+                "r = pi_theta / pi_rollout needs algorithm.rollout_correction.bypass_mode=True alone)"
             )
-        if self.loss_mode == "bapo":
-            self._check_the_copies()
+        if self.dynamic_context_parallel:
+            raise ValueError(
+                f"{ACTOR}.megatron.dynamic_context_parallel must be False with {KEY}.loss_mode=bapo, got True: it "
+                "replicates samples unevenly over the ranks, so that sums over the optimizer batch would count some of "
+                "them twice. Either use a fixed context_parallel_size, or leave +algorithm=bapo away"
+            )
+        if ray.is_initialized():  # in a worker. Stock verl's driver imports no engine, and some fail there
+            import bapo_verl.engine  # noqa: F401  registers the loss and the engines
 
     def _check_numbers(self):
         keys = ["target_contribution"] + [
@@ -112,20 +116,7 @@ class BapoPolicyLossConfig(PolicyLossConfig):
         if start < maximum and (maximum - start) / step > MAX_STEPS:
             raise ValueError(f"{KEY}.{bound}_step must leave at most {MAX_STEPS} steps, got {step}")
 
-    def _check_the_copies(self):
-        if self.dynamic_context_parallel:
-            raise ValueError(
-                f"{ACTOR}.megatron.dynamic_context_parallel must be False with {KEY}.loss_mode=bapo, got True: it "
-                "replicates samples unevenly over the ranks, so that sums over the optimizer batch would count some of "
-                "them twice. Either use a fixed context_parallel_size, or leave +algorithm=bapo away"
-            )
-        unused = {
-            f"{ACTOR}.{key}": self[key]
-            for key in ("clip_ratio", "clip_ratio_low", "clip_ratio_high")
-            if self[key] != CLIP_RATIO
-        }
-        if unused and not ray.is_initialized():  # on the driver, and not once more in every worker
-            values = ", ".join(f"{key}={value}" for key, value in unused.items())
-            warnings.warn(
-                f"not used with {KEY}.loss_mode=bapo, whose bounds are c_low_* and c_high_*: {values}", stacklevel=3
-            )
+
+# What a user may set, beside verl's own keys.
+OWN_KEYS = {field.name for field in fields(BapoPolicyLossConfig)} - {field.name for field in fields(PolicyLossConfig)}
+OWN_KEYS -= COPIES.keys()

@@ -27,16 +27,16 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 from verl.trainer.ppo.core_algos import get_policy_loss_fn
 from verl.utils import tensordict_utils as tu
 from verl.utils.distributed import initialize_global_process_group_ray
-from verl.workers.config import FSDPActorConfig, FSDPEngineConfig, FSDPOptimizerConfig, HFModelConfig
+from verl.workers.config import FSDPActorConfig, FSDPEngineConfig, FSDPOptimizerConfig, HFModelConfig, PolicyLossConfig
 from verl.workers.engine import EngineRegistry
 from verl.workers.utils.losses import ppo_loss
 from verl.workers.utils.padding import no_padding_2_padding, response_to_nested
 
-from bapo_verl.clipping import choose_bounds, contribution_sums, probability_ratio
-from bapo_verl.diagnosis import ratio_histogram, token_rows
+from bapo_verl.clipping import contribution_sums, probability_ratio
+from bapo_verl.diagnosis import diagnosis_sums
 from bapo_verl.engine import BapoPolicyLossConfig
 from bapo_verl.policy_loss import UpdateConfig
-from bapo_verl.policy_loss import path as search_path
+from bapo_verl.search import Search
 
 ROOT = Path(__file__).resolve().parents[1]
 SHAPE = (16, 8192)
@@ -87,16 +87,15 @@ def medians(**functions) -> dict[str, float]:
 
 
 def benchmark_search() -> None:
-    data, target = batch(), 0.99  # out of reach, so that the loop visits all 52 points
-    path, mask = search_path(BapoPolicyLossConfig(), "cpu"), data["response_mask"]
-    ratio = probability_ratio(data["log_prob"], data["old_log_prob"])
+    data = batch()
+    search = Search(BapoPolicyLossConfig(target_contribution=0.99), clip_ratio_c=3.0)  # the loop visits all 52 points
+    ratio, advantages = probability_ratio(data["log_prob"], data["old_log_prob"]), data["advantages"]
 
     def literal():
-        return literal_search(ratio, data["advantages"], mask, path, target)
+        return literal_search(ratio, advantages, data["response_mask"], search.path, 0.99)
 
     def sums():
-        choice = choose_bounds(contribution_sums(ratio, data["advantages"], mask, path), path, target, "value")
-        return tuple(torch.stack(choice[:2]).tolist())
+        return search.choose(contribution_sums(ratio.flatten(), advantages.flatten(), search.path)).bounds
 
     assert literal() == sums()
     t = medians(literal=literal, sums=sums)
@@ -107,12 +106,19 @@ def benchmark_search() -> None:
 
 
 def benchmark_loss() -> None:
-    data = batch()
+    data, search = batch(), Search(BapoPolicyLossConfig(), clip_ratio_c=3.0)
+
+    def bounds_of(tokens):
+        sums = search.add_up([tokens])
+        choice = search.choose(sums.contribution)
+        search.metrics(choice, sums)
+        return choice.bounds
+
     actor = FSDPActorConfig(
         strategy="fsdp2",
         rollout_n=1,
         ppo_micro_batch_size_per_gpu=1,
-        policy_loss=UpdateConfig(),  # without bounds: the forward searches
+        policy_loss=UpdateConfig(bounds_of=bounds_of),  # the forward searches
     )
 
     def forward_and_backward(name):
@@ -128,22 +134,19 @@ def benchmark_loss() -> None:
 
 
 def benchmark_diagnosis() -> None:
-    data = batch()
-    log_prob, old, advantages, mask = (data[k] for k in ("log_prob", "old_log_prob", "advantages", "response_mask"))
-    path, ratio = search_path(BapoPolicyLossConfig(), "cpu"), probability_ratio(log_prob, old)
+    data, path = batch(), Search(BapoPolicyLossConfig(), clip_ratio_c=3.0).path
+    answers = data["response_mask"] / data["response_mask"].sum(-1, keepdim=True)
+    tensors = (data["log_prob"], data["old_log_prob"], data["advantages"], answers)
+    log_prob, old, advantages, answers = (tensor.flatten() for tensor in tensors)
+    ratio = probability_ratio(log_prob, old)
 
-    def bounds_alone():
-        contribution_sums(ratio, advantages, mask, path)
-
-    def with_diagnosis():
-        rows = token_rows(log_prob, ratio, advantages, mask, None)
-        contribution_sums(ratio, advantages, mask, path, None, rows)
-        ratio_histogram(log_prob, old, mask)
-
-    t = medians(bounds=bounds_alone, diagnosis=with_diagnosis)
+    t = medians(
+        bounds=lambda: contribution_sums(ratio, advantages, path),
+        diagnosis=lambda: diagnosis_sums(log_prob, ratio, advantages, answers, path),
+    )
     print(
-        f"sums for the bounds {t['bounds']:.1f} ms, with those of the diagnosis {t['diagnosis']:.1f} ms: "
-        f"{t['diagnosis'] - t['bounds']:.1f} ms more for each {SHAPE[0] * SHAPE[1]} tokens"
+        f"sums for the bounds {t['bounds']:.1f} ms, those of the diagnosis {t['diagnosis']:.1f} ms more for each "
+        f"{SHAPE[0] * SHAPE[1]} tokens"
     )
 
 
@@ -190,12 +193,9 @@ def tiny_engine(directory: str):
 
 def benchmark_updates() -> None:
     """U updates on a rollout batch, with verl's loss and with BAPO's."""
-
-    def losses(**policy_loss):
-        actor = dict(strategy="fsdp2", rollout_n=1, ppo_micro_batch_size_per_gpu=1)
-        return partial(ppo_loss, config=FSDPActorConfig(**actor, policy_loss=BapoPolicyLossConfig(**policy_loss)))
-
-    arms = {"vanilla": losses(loss_mode="vanilla"), "bapo": losses()}
+    actor = dict(strategy="fsdp2", rollout_n=1, ppo_micro_batch_size_per_gpu=1)
+    arms = {"vanilla": PolicyLossConfig(), "bapo": BapoPolicyLossConfig()}
+    arms = {name: partial(ppo_loss, config=FSDPActorConfig(**actor, policy_loss=arms[name])) for name in arms}
     with tempfile.TemporaryDirectory() as directory:
         engine, data = tiny_engine(directory), rollout_batch()
 
@@ -222,25 +222,22 @@ def benchmark_updates() -> None:
                 )
 
 
-def update_actor(*overrides: str) -> tuple[float, float]:
+def update_actor(algorithm: str) -> tuple[float, float]:
     """Median of verl's `timing_s/update_actor` over the steps after the first, and the share of updates redone."""
     with tempfile.TemporaryDirectory() as out:
         script = ROOT / "examples" / "run_bapo_tiny_qwen2_cpu.sh"
         settings = ["trainer.total_training_steps=8", "trainer.val_before_train=False", "trainer.test_freq=-1"]
-        env = {**os.environ, "VERL_FILE_LOGGER_PATH": f"{out}/metrics.jsonl", "PYTHON": sys.executable}
+        own = {"VERL_FILE_LOGGER_PATH": f"{out}/metrics.jsonl", "PYTHON": sys.executable, "ALGORITHM": algorithm}
         with open(f"{out}/log", "w") as log:
-            command = ["bash", str(script), *settings, *overrides]
-            subprocess.run(command, env=env, stdout=log, stderr=log, check=True, timeout=600)
+            command = ["bash", str(script), *settings]
+            subprocess.run(command, env=os.environ | own, stdout=log, stderr=log, check=True, timeout=600)
         steps = [json.loads(line)["data"] for line in open(f"{out}/metrics.jsonl")]
     redone = statistics.mean(step.get("actor/bapo/redone", 0) for step in steps)
     return statistics.median(step["timing_s/update_actor"] for step in steps[1:]), redone
 
 
 def benchmark_pipeline() -> None:
-    key = "actor_rollout_ref.actor.policy_loss.loss_mode"
-    arms = {name: f"{key}={name}" for name in ("vanilla", "bapo")}
-    runs = {name: update_actor(override) for name, override in tqdm(arms.items(), desc="real runs")}
-    (vanilla, _), (bapo, redone) = runs["vanilla"], runs["bapo"]
+    (vanilla, _), (bapo, redone) = (update_actor(algorithm) for algorithm in tqdm(["", "bapo"], desc="real runs"))
     print(
         f"update_actor in the real pipeline: vanilla {vanilla:.2f} s, bapo {bapo:.2f} s: {bapo / vanilla:.2f} times "
         f"vanilla, {redone:.0%} of the updates redone"

@@ -6,7 +6,7 @@ set -euo pipefail
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 PYTHON=${PYTHON:-python3}
-ALGORITHM=${ALGORITHM:-bapo} # or another preset of bapo_verl/config/algorithm
+ALGORITHM=${ALGORITHM-bapo} # or another preset of bapo_verl/config/algorithm, or nothing: verl's own loss
 TASK=${TASK:-$ROOT/recipe/tiny_task/base} # made by recipe/tiny_task/task.py
 MODEL_PATH=${MODEL_PATH:-$TASK/model}
 TRAIN_FILE=${TRAIN_FILE:-$TASK/train.parquet}
@@ -16,7 +16,7 @@ STEPS=${STEPS:-24}
 export VERL_PLATFORM=cpu
 export HF_HUB_OFFLINE=1 # everything is local: ask no hub
 
-exec "$PYTHON" -m verl.trainer.main_ppo +platform=cpu +algorithm="$ALGORITHM" \
+exec "$PYTHON" -m verl.trainer.main_ppo +platform=cpu ${ALGORITHM:++algorithm="$ALGORITHM"} \
     algorithm.adv_estimator=grpo \
     algorithm.rollout_correction.bypass_mode=True \
     data.train_files="$TRAIN_FILE" \
@@ -30,6 +30,7 @@ exec "$PYTHON" -m verl.trainer.main_ppo +platform=cpu +algorithm="$ALGORITHM" \
     actor_rollout_ref.actor.ppo_mini_batch_size=4 \
     actor_rollout_ref.actor.ppo_epochs=2 \
     actor_rollout_ref.actor.shuffle=True \
+    actor_rollout_ref.actor.calculate_entropy=True \
     actor_rollout_ref.actor.use_dynamic_bsz=True \
     actor_rollout_ref.actor.ppo_max_token_len_per_gpu=2048 \
     actor_rollout_ref.rollout.n=8 \

@@ -18,19 +18,19 @@ TESTS=()
 FAST=(
     bapo_verl/clipping.py # doctests
     bapo_verl/diagnosis.py
-    tests/bapo_verl/test_figures.py
-    tests/test_clipping.py
-    tests/test_config.py
-    tests/test_diagnosis.py
+    tests/bapo_verl/test_clipping.py
+    tests/bapo_verl/test_config.py
+    tests/bapo_verl/test_diagnosis.py
     tests/test_docs.py
-    tests/test_engine_contract.py
+    tests/bapo_verl/test_engine_contract.py
+    tests/bapo_verl/test_figures.py
     tests/test_math_reward.py::test_case
     tests/test_math_reward.py::test_doctests
     tests/test_math_reward.py::test_every_rewriting_rule_has_an_example_that_fails_without_it
     tests/test_math_reward.py::test_math_verifys_own_cases
-    tests/test_packaging.py::test_the_requirements_bring_what_is_imported_and_pytests_plugins
-    tests/test_policy_loss.py
-    tests/test_verl_assumptions.py
+    tests/bapo_verl/test_packaging.py::test_the_requirements_bring_what_is_imported_and_pytests_plugins
+    tests/bapo_verl/test_policy_loss.py
+    tests/bapo_verl/test_verl_assumptions.py
 )
 
 source "$ROOT/examples/cpu_environment.sh"

@@ -16,12 +16,13 @@ import pytest
 import torch
 import yaml
 from omegaconf import OmegaConf
-from test_config import composed
 from verl.utils.import_utils import load_extern_object
 
 from bapo_verl.clipping import LOG_RATIO_LIMIT, candidates, contribution_sums, positive_share, search_path
 from bapo_verl.cpu.logical_cpus import CPUS_PER_RANK
 from bapo_verl.diagnosis import METRICS
+from bapo_verl.policy_loss_config import COPIES
+from tests.bapo_verl.test_config import composed
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("bapo_verl", "reward", "recipe", "examples")
@@ -83,9 +84,8 @@ def test_the_keys_have_the_values_of_the_presets():
     head = next(line for line in README.splitlines() if line.startswith("| key |"))
     shown = [preset for preset in re.findall(r"`(\w+)`", head)]
     rows = table(README, "key |")
-    copied = {"bypass_mode", "dynamic_context_parallel", "clip_ratio", "clip_ratio_low", "clip_ratio_high"}
     keys = [row[0].strip("`") for row in rows]
-    assert keys == [key for key in policy_loss("bapo") if key not in {*stock, *copied, "_target_"}]
+    assert keys == [key for key in policy_loss("bapo") if key not in {*stock, *COPIES, "_target_"}]
     for preset, column in zip(shown, list(zip(*rows, strict=True))[2:-1], strict=True):
         assert list(column) == [str(policy_loss(preset)[key]) for key in keys], preset
     assert sorted([*shown, *BASELINES]) == PRESETS
@@ -139,7 +139,7 @@ def test_the_formula_is_the_positive_share_at_r_1():
     advantages = torch.cat(tokens)
     path = search_path([0.6], [1.2], "high_first")
     ones = torch.ones_like(advantages)
-    rho = positive_share(contribution_sums(ones, advantages, ones, path), path, "value")
+    rho = positive_share(contribution_sums(ones, advantages, path), path, "value")
     torch.testing.assert_close(rho[0], above / (above + below), rtol=1e-5, atol=0)
 
 
@@ -207,9 +207,9 @@ def test_the_keys_that_it_names_are_verls_or_ours(page, key):
 def test_verl_has_one_version():
     pins = {
         name: re.findall(r"verl(?:\[[^]]*\])?==([\d.]+)", (ROOT / name).read_text())
-        for name in ("pyproject.toml", "requirements.txt", "requirements-cpu.txt")
+        for name in ("requirements.txt", "requirements-cpu.txt")
     }
-    (wanted,) = set(pins["pyproject.toml"])
+    (wanted,) = set(pins["requirements.txt"])
     assert pins == dict.fromkeys(pins, [wanted])
     others = ["pyproject.toml", "requirements.txt", "recipe/REQUIRED_VERL.txt", "examples/cpu_environment.sh"]
     named = re.compile(r"(?:verl (?:version )?|verl==|TAG=v)(\d+\.\d+\.\d+)")

@@ -28,7 +28,7 @@ from verl.workers.utils.padding import no_padding_2_padding, response_to_nested
 
 from bapo_verl.engine import BapoEngineMixin
 from bapo_verl.policy_loss_config import BapoPolicyLossConfig
-from tests.engine_batch import TARGET, UPDATES, VOCABULARY, rank_data, save_tiny_model
+from tests.bapo_verl.engine_batch import TARGET, UPDATES, VOCABULARY, rank_data, save_tiny_model
 
 MICRO = 2
 PACKED = dict(dynamic=False, packed=True, tokens=0)

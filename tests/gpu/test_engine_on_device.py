@@ -9,7 +9,7 @@ import math
 import pytest
 import torch
 
-from tests.oracle import Setting, algorithm_1
+from tests.bapo_verl.oracle import Setting, algorithm_1
 
 pytestmark = [pytest.mark.slow, pytest.mark.engines]
 

@@ -5,30 +5,27 @@ What this file does not exercise: the engine (test_engine.py) and the composed c
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 from verl.trainer.ppo.core_algos import compute_policy_loss_vanilla, get_policy_loss_fn
 from verl.workers.config import FSDPActorConfig
 
+from bapo_verl.clipping import Bounds
 from bapo_verl.diagnosis import METRICS
-from bapo_verl.policy_loss import Bounds, UpdateConfig, batch_sums, path
+from bapo_verl.policy_loss import UpdateConfig
 from bapo_verl.policy_loss_config import BapoPolicyLossConfig
+from bapo_verl.search import Search
 
 AGG_MODES = ["token-mean", "token-sum", "seq-mean-token-sum", "seq-mean-token-mean", "seq-mean-token-sum-norm"]
 
 
-def actor(policy_loss=None, **kwargs):
-    """The actor's config in a forward that searches for its own bounds, unless `policy_loss` has been given them."""
-    if not isinstance(policy_loss, UpdateConfig):
-        policy_loss = UpdateConfig(**policy_loss or {})
-    config = FSDPActorConfig(
-        strategy="fsdp2",
-        rollout_n=1,
-        ppo_micro_batch_size_per_gpu=1,
-        policy_loss=policy_loss,
-        **kwargs,
-    )
+CLIP_RATIO_C = 3.5
+
+
+def actor(**kwargs):
+    config = FSDPActorConfig(strategy="fsdp2", rollout_n=1, ppo_micro_batch_size_per_gpu=1, **kwargs)
     config.global_batch_info.update(dp_size=2, batch_num_tokens=77, global_batch_size=16, loss_scale_factor=None)
     return config
 
@@ -49,7 +46,20 @@ def loss_and_gradient(function, config, data, **kwargs):
     return loss.detach(), data["log_prob"].grad, metrics
 
 
-bapo = get_policy_loss_fn("bapo")
+def bapo(*, config=None, settings=None, **data):
+    """The loss "bapo" in a forward that searches for its own bounds, and METRICS beside verl's own."""
+    config, search = config or actor(), Search(settings or BapoPolicyLossConfig(), CLIP_RATIO_C)
+    searched = {}
+
+    def bounds_of(tokens):
+        sums = search.add_up([tokens])
+        choice = search.choose(sums.contribution)
+        searched.update(search.metrics(choice, sums))
+        return choice.bounds
+
+    update = replace(config, policy_loss=UpdateConfig(bounds_of=bounds_of), clip_ratio_c=CLIP_RATIO_C)
+    loss, metrics = get_policy_loss_fn("bapo")(config=update, **data)
+    return loss, metrics | searched
 
 
 @pytest.mark.parametrize("agg_mode", AGG_MODES)
@@ -60,9 +70,9 @@ def test_fixed_bounds_equal_verls_vanilla_loss_and_gradient_to_the_bit(bounds, w
     fixed = BapoPolicyLossConfig(c_low_start=low, c_low_max=low, c_high_start=high, c_high_max=high)
     data = batch()
     kwargs = dict(loss_agg_mode=agg_mode, rollout_is_weights=torch.rand(8, 16) if weighted else None)
-    vanilla = actor(clip_ratio_low=1 - low, clip_ratio_high=high - 1, clip_ratio_c=3.5)
+    vanilla = actor(clip_ratio_low=1 - low, clip_ratio_high=high - 1, clip_ratio_c=CLIP_RATIO_C)
     expected = loss_and_gradient(compute_policy_loss_vanilla, vanilla, data, **kwargs)
-    got = loss_and_gradient(bapo, actor(fixed, clip_ratio_c=3.5), data, **kwargs)
+    got = loss_and_gradient(partial(bapo, settings=fixed), actor(), data, **kwargs)
     assert torch.equal(got[0], expected[0])
     assert torch.equal(got[1], expected[1])
     assert got[2].items() >= expected[2].items()
@@ -75,18 +85,16 @@ def test_loss_and_gradient_by_hand_at_bounds_that_the_search_moved():
     # dL/dlog_prob: r A / 2 with a minus: 3 * 1 / 2 = 1.5 for the negative. The positive one lies exactly on the bound,
     # where torch halves: maximum() gives each of two equal branches one half, and clamp() passes the gradient on its
     # edge, so -2/2 * (1/2 + 1/2) = -1.
-    config = BapoPolicyLossConfig(
-        target_contribution=0.35, c_high_start=1.2, c_high_max=2.0, c_high_step=0.4, search_scope="micro_batch"
-    )
+    settings = BapoPolicyLossConfig(target_contribution=0.35, c_high_start=1.2, c_high_max=2.0, c_high_step=0.4)
     data = dict(
         old_log_prob=torch.tensor([[-2.0, -1.0, math.nan]]),
         log_prob=torch.tensor([[-2.0 + math.log(2.0), -1.0, math.inf]]),
         advantages=torch.tensor([[1.0, -3.0, math.nan]]),
         response_mask=torch.tensor([[1, 1, 0]]),
     )
-    actor_config = actor(config)
-    actor_config.global_batch_info.clear()
-    loss, gradient, metrics = loss_and_gradient(bapo, actor_config, data)
+    config = actor()
+    config.global_batch_info.clear()
+    loss, gradient, metrics = loss_and_gradient(partial(bapo, settings=settings), config, data)
     torch.testing.assert_close(loss, torch.tensor(0.5))
     torch.testing.assert_close(gradient, torch.tensor([[-1.0, 1.5, 0.0]]))
     assert metrics["actor/bapo/c_high"] == 2.0
@@ -115,8 +123,8 @@ def test_garbage_in_the_padding_changes_neither_loss_nor_gradient_nor_a_metric(a
 
 def test_metrics_are_those_of_the_table():
     *_, metrics = loss_and_gradient(bapo, actor(), batch())
-    redone = {"actor/bapo/redone"}  # of the engine
-    assert set(metrics) == (set(METRICS) - redone) | {"actor/pg_clipfrac", "actor/ppo_kl", "actor/pg_clipfrac_lower"}
+    engines = {"actor/bapo/redone", "actor/bapo/bypass_mode"}
+    assert set(metrics) == (set(METRICS) - engines) | {"actor/pg_clipfrac", "actor/ppo_kl", "actor/pg_clipfrac_lower"}
     assert all(isinstance(value, float) for value in metrics.values())
 
 
@@ -145,22 +153,56 @@ def test_weights_multiply_the_contribution_as_they_multiply_the_loss():
     assert weighted[2] == doubled[2]
 
 
-def test_under_mini_batch_the_loss_uses_the_bounds_of_the_engine():
-    update = UpdateConfig(bounds=Bounds(c_low=0.7, c_high=1.5))
-    config = actor(update)
+@pytest.mark.parametrize("where", ["log_prob", "old_log_prob"])
+@pytest.mark.parametrize("garbage", [math.nan, math.inf, -math.inf])
+def test_a_log_prob_that_is_not_finite_is_in_the_loss_what_it_is_in_verls(where, garbage):
+    """One in 128. verl clamps an infinite log-ratio to 20, and so r is e^20 or e^-20 here; nan is not counted."""
+    data = batch()
+    data["response_mask"][:] = 1
+    data[where][1, 2] = garbage
+    fixed = BapoPolicyLossConfig(c_low_start=0.8, c_low_max=0.8, c_high_start=1.2, c_high_max=1.2)
+    vanilla = actor(clip_ratio_low=1 - 0.8, clip_ratio_high=1.2 - 1, clip_ratio_c=CLIP_RATIO_C)
+    expected = loss_and_gradient(compute_policy_loss_vanilla, vanilla, data)
+    *got, metrics = loss_and_gradient(partial(bapo, settings=fixed), actor(), data)
+    torch.testing.assert_close(got, list(expected[:2]), rtol=0, atol=0, equal_nan=True)
+    ours = {name.rpartition("/")[2]: value for name, value in metrics.items() if name in METRICS}
+    assert all(math.isfinite(value) for value in ours.values())
+    left_out = {name.rpartition("/")[2] for name in METRICS} - ours.keys() - {"redone", "bypass_mode"}
+    infinite = (
+        {"log_prob", "clipped_log_prob", "entropy_change"} if where == "log_prob" and math.isinf(garbage) else set()
+    )
+    assert left_out <= infinite and ("log_prob" in left_out) == bool(infinite)
+    if math.isnan(garbage):
+        data["response_mask"][1, 2] = 0
+        assert (
+            loss_and_gradient(partial(bapo, settings=fixed), actor(), data)[2].items()
+            >= {f"actor/bapo/{name}": value for name, value in ours.items() if not name.endswith("length")}.items()
+        )
+    loss_and_gradient(bapo, actor(), data)  # the search acts: no error
+
+
+def test_the_loss_uses_the_bounds_that_it_is_given_and_hands_over_its_tokens():
+    forwards = []
+
+    def bounds_of(tokens):
+        forwards.append(tokens)
+        return Bounds(c_low=0.7, c_high=1.5)
+
+    config = actor(policy_loss=UpdateConfig(bounds_of=bounds_of))
     vanilla = actor(clip_ratio_low=1 - 0.7, clip_ratio_high=1.5 - 1)
     expected = loss_and_gradient(compute_policy_loss_vanilla, vanilla, batch())
-    got = loss_and_gradient(bapo, config, batch())
+    got = loss_and_gradient(get_policy_loss_fn("bapo"), config, batch())
     assert torch.equal(got[0], expected[0]) and torch.equal(got[1], expected[1]) and got[2] == expected[2]
-    (sums,) = update.sums
-    old_log_prob, log_prob, advantages, mask = batch().values()
-    assert torch.equal(sums, batch_sums(update, log_prob, old_log_prob, advantages, mask, None))
+    (tokens,) = forwards
+    data, mask = batch(), batch()["response_mask"].bool()
+    assert torch.equal(tokens.mask, mask) and torch.equal(tokens.advantages[mask], data["advantages"][mask])
+    torch.testing.assert_close(tokens.ratio[mask], (data["log_prob"] - data["old_log_prob"]).exp()[mask])
+    assert not any(tensor.requires_grad for tensor in tokens[:5])
 
 
 def test_an_engine_without_the_mixin_is_an_error_and_not_another_scope():
-    config = replace(actor(), policy_loss=BapoPolicyLossConfig())
     with pytest.raises(RuntimeError, match="has not chosen bounds for this update.*no BapoEngineMixin"):
-        bapo(**batch(), config=config)
+        get_policy_loss_fn("bapo")(**batch(), config=actor(policy_loss=BapoPolicyLossConfig()))
 
 
 @pytest.mark.parametrize(
@@ -185,9 +227,12 @@ def test_an_engine_without_the_mixin_is_an_error_and_not_another_scope():
         (dict(token_weight="x"), "token_weight must be one of uniform, rollout_prob, got 'x'"),
         (dict(search_order="x"), "search_order must be one of high_first, low_first, got 'x'"),
         (dict(search_scope="x"), "search_scope must be one of mini_batch, micro_batch, got 'x'"),
-        (
-            dict(loss_mode="bypass_mode"),
-            "loss_mode must be bapo .* got 'bypass_mode': .*rollout_correction.bypass_mode",
+        *(
+            (
+                dict(loss_mode=mode),
+                f"loss_mode must be bapo with .algorithm=bapo, got '{mode}', which turns BAPO off",
+            )
+            for mode in ("vanilla", "gspo", "bypass_mode", "no_such_loss")
         ),
     ],
 )
@@ -202,16 +247,15 @@ def test_dynamic_context_parallelism_is_refused_with_the_two_ways_out():
     )
     with pytest.raises(ValueError, match=message):
         BapoPolicyLossConfig(dynamic_context_parallel=True)
-    BapoPolicyLossConfig(dynamic_context_parallel=True, loss_mode="vanilla")
 
 
 def test_a_step_of_zero_is_fine_where_the_bound_does_not_move():
-    assert path(BapoPolicyLossConfig(c_low_max=0.6, c_low_step=0), "cpu").c_low.tolist() == [0.6]
+    assert Search(BapoPolicyLossConfig(c_low_max=0.6, c_low_step=0), CLIP_RATIO_C).path.c_low.tolist() == [0.6]
 
 
 def test_replacing_the_clip_leaves_the_actor_config_alone():
-    config = actor()
+    config = actor(policy_loss=UpdateConfig(bounds_of=lambda tokens: Bounds(0.7, 1.5)))
     before = replace(config)
-    bapo(**batch(), config=config)
+    get_policy_loss_fn("bapo")(**batch(), config=config)
     assert (config.clip_ratio_low, config.clip_ratio_high) == (before.clip_ratio_low, before.clip_ratio_high)
     assert config.engine is before.engine

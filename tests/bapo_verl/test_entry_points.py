@@ -19,12 +19,9 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 import verl
 import yaml
-from engine_batch import SEQUENCES, UPDATES, VOCABULARY, save_tiny_model
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
-from ranks import run_ranks
 from tensordict import TensorDict
-from test_engine import allow_fsdp1_on_cpu
 from verl.experimental.fully_async_policy.fully_async_trainer import FullyAsyncTrainer
 from verl.experimental.one_step_off_policy.ray_trainer import OneStepOffRayTrainer
 from verl.experimental.separation.engine_workers import DetachActorWorker
@@ -32,6 +29,10 @@ from verl.experimental.separation.utils import create_resource_pool_manager, cre
 from verl.protocol import DataProto
 from verl.utils import tensordict_utils as tu
 from verl.utils.config import omega_conf_to_dataclass
+
+from tests.bapo_verl.engine_batch import SEQUENCES, UPDATES, VOCABULARY, save_tiny_model
+from tests.bapo_verl.engine_runs import allow_fsdp1_on_cpu
+from tests.bapo_verl.ranks import run_ranks
 
 KEY = "actor_rollout_ref.actor.policy_loss"
 STOCK = "hydra.searchpath=[pkg://verl.trainer.config]"

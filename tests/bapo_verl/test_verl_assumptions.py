@@ -13,32 +13,26 @@ import logging
 import re
 from collections.abc import Mapping
 from dataclasses import fields, replace
-from functools import lru_cache, partial
 from importlib.metadata import entry_points
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import torch
 import verl
-from hydra import compose, initialize_config_module
-from verl.single_controller.ray.base import ResourcePoolManager
 from verl.trainer.ppo.core_algos import compute_policy_loss_vanilla
-from verl.trainer.ppo.v1 import replay_buffer
+from verl.utils.checkpoint.checkpoint_manager import BaseCheckpointManager
 from verl.utils.device import get_device_name, get_vendor
 from verl.utils.metric import AggregationType, Metric
-from verl.utils.tracking import FileLogger
 from verl.workers.config import FSDPActorConfig
 from verl.workers.engine import BaseEngine, EngineRegistry
 
 from bapo_verl.clipping import LOG_RATIO_LIMIT
-from bapo_verl.cpu.logical_cpus import CPUS_PER_RANK
-from bapo_verl.figures import read_run
+from bapo_verl.driver_check import CLIP_RATIO, TESTED
 from bapo_verl.policy_loss import compute_policy_loss_bapo
-from bapo_verl.policy_loss_config import CLIP_RATIO, BapoPolicyLossConfig
+from bapo_verl.policy_loss_config import BapoPolicyLossConfig
+from tests.bapo_verl.verl_source import arguments, composed, engine_source, functions, source, used_by
 
-ROOT = Path(__file__).resolve().parents[1]
-VERL = re.search(r"verl==([\d.]+)", (ROOT / "pyproject.toml").read_text())[1]
+ROOT = Path(__file__).resolve().parents[2]
 ENGINES = ["automodel", "fsdp", "megatron", "mindspeed", "torchtitan", "veomni"]  # folders of verl.workers.engine
 
 # (test, what of verl or vLLM it holds, our file): tests that need processes, gloo, vLLM or the user's command.
@@ -59,7 +53,7 @@ ELSEWHERE = [
         "bapo_verl/policy_loss_config.py",
     ),
     (
-        "test_config.py::test_clip_ratios_of_the_users_own_are_named_in_one_warning_on_the_driver",
+        "test_config.py::test_a_worker_that_makes_the_config_registers_the_loss_and_the_engines",
         "Ray runs where a worker makes its config, and not on the driver",
         "bapo_verl/policy_loss_config.py",
     ),
@@ -148,51 +142,18 @@ ELSEWHERE = [
 ]
 
 
-def used_by(*files: str):
-    """Marks a test with our files that rely on what it checks."""
-    return pytest.mark.used_by(*files)
-
-
-def source(module: str) -> str:
-    """A module's source, without importing it: the packages of most engines are not installed here."""
-    return (Path(verl.__file__).parents[1] / module.replace(".", "/")).with_suffix(".py").read_text()
-
-
-@lru_cache
-def engine_source(name: str) -> str:
-    """The sources of one of verl's engines; with fsdp that of its variant FSDP-Turbo."""
-    folder = Path(verl.__file__).parent / "workers" / "engine" / name
-    return "\n".join(path.read_text() for path in sorted(folder.glob("*_impl.py")))
-
-
-def functions(text: str) -> list[tuple[str, ast.FunctionDef]]:
-    """(class, method) of every method in a source."""
-    classes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ClassDef)]
-    return [(cls.name, node) for cls in classes for node in cls.body if isinstance(node, ast.FunctionDef)]
-
-
-def arguments(text: str, cls: str, name: str) -> list[str]:
-    """The names of a method's arguments, without self."""
-    (method,) = [method for owner, method in functions(text) if (owner, method.name) == (cls, name)]
-    return [argument.arg for argument in method.args.args[1:]]
-
-
-def composed(*overrides: str):
-    with initialize_config_module("verl.trainer.config", version_base=None):
-        return compose("ppo_trainer", overrides=["actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=1", *overrides])
-
-
 # ------------------------------------------------------------------------------------------------ the list itself
 
 
 def test_verl_is_the_version_that_this_list_was_read_in():
-    assert verl.__version__ == VERL
+    assert verl.__version__ in TESTED
 
 
 @pytest.mark.parametrize(("test", "what", "file"), ELSEWHERE, ids=[test for test, *_ in ELSEWHERE])
 def test_the_test_elsewhere_and_our_file_exist(test, what, file):
     name, _, function = test.partition("::")
-    assert re.search(rf"^def {function}\(", (ROOT / "tests" / name).read_text(), re.M)
+    (path,) = (ROOT / "tests").rglob(name)
+    assert re.search(rf"^def {function}\(", path.read_text(), re.M)
     assert (ROOT / file).is_file(), what
 
 
@@ -215,15 +176,15 @@ def test_verl_loads_the_entry_points_verl_plugins_and_hides_their_errors():
     assert logging.getLogger("verl").getEffectiveLevel() > logging.DEBUG
 
 
-@used_by("bapo_verl/policy_loss.py", "bapo_verl/engine.py", "bapo_verl/policy_loss_config.py")
+@used_by("bapo_verl/policy_loss_config.py")
 def test_a_config_is_a_mapping_of_its_fields():
-    """`UpdateConfig(**policy_loss)` and `self[key]` need it."""
+    """`self[key]` needs it."""
     config = BapoPolicyLossConfig()
     assert isinstance(config, Mapping)
     assert dict(config) == {field.name: getattr(config, field.name) for field in fields(config)}
 
 
-@used_by("bapo_verl/policy_loss_config.py")
+@used_by("bapo_verl/driver_check.py")
 def test_the_actors_clip_ratios_have_the_default_that_is_not_warned_about():
     actor = composed().actor_rollout_ref.actor
     assert {actor.clip_ratio, actor.clip_ratio_low, actor.clip_ratio_high} == {CLIP_RATIO}
@@ -255,6 +216,21 @@ def test_the_loss_function_is_a_partial_with_the_actors_config():
     assert made == [("distillation_ppo_loss", "config=actor_config"), ("ppo_loss", "config=actor_config")]
 
 
+@used_by("bapo_verl/driver_check.py")
+def test_the_keys_that_the_driver_looks_at_are_verls():
+    config = composed()
+    assert {"rollout_is", "rollout_rs", "bypass_mode"} <= config.algorithm.rollout_correction.keys()
+    assert "enabled" in config.distillation and "use_task_rewards" in config.distillation.distillation_loss
+
+
+@used_by("bapo_verl/driver_check.py", "bapo_verl/README.md")
+def test_no_trainer_makes_importance_weights_under_bypass_mode():
+    for module in ("verl.trainer.ppo.v1.trainer_base", "verl.trainer.ppo.ray_trainer"):
+        text = source(module)
+        assert text.count("compute_rollout_correction_and_add_to_batch(") == 1, module
+        assert "and not bypass_recomputing_logprobs" in text, module
+
+
 @used_by("bapo_verl/policy_loss.py")
 def test_a_policy_loss_has_the_arguments_of_verls_vanilla_loss():
     ours, theirs = (inspect.signature(f).parameters for f in (compute_policy_loss_bapo, compute_policy_loss_vanilla))
@@ -262,7 +238,7 @@ def test_a_policy_loss_has_the_arguments_of_verls_vanilla_loss():
     assert [p.default for p in ours.values()] == [p.default for p in theirs.values()]
 
 
-@used_by("bapo_verl/engine.py")
+@used_by("bapo_verl/search.py", "bapo_verl/engine.py")
 def test_the_loss_reads_the_fields_that_the_engine_sums_before_the_update():
     text = source("verl.workers.utils.losses")
     ppo_loss = text[text.index("def ppo_loss(") : text.index("def value_loss(")]
@@ -282,6 +258,23 @@ def test_verl_clamps_the_log_ratio_where_the_search_does():
 
 def actor() -> FSDPActorConfig:
     return FSDPActorConfig(strategy="fsdp2", rollout_n=1, ppo_micro_batch_size_per_gpu=1)
+
+
+@used_by("bapo_verl/engine.py")
+def test_distillation_without_task_rewards_computes_the_policy_loss_and_drops_it():
+    text = source("verl.trainer.distillation.losses")
+    assert "policy_loss, policy_metrics = ppo_loss(config, model_output, data, dp_group)" in text
+    assert re.search(r"if not distillation_loss_config.use_task_rewards:\s+policy_loss = 0.0", text)
+    workers = source("verl.workers.engine_workers")
+    assert "distillation_ppo_loss, config=actor_config, distillation_config=distillation_config" in workers
+
+
+@used_by("bapo_verl/engine.py")
+def test_the_random_state_of_torch_goes_back_with_verls_own_functions():
+    state = BaseCheckpointManager.get_rng_state()
+    drawn = torch.rand(3)
+    BaseCheckpointManager.load_rng_state(state)
+    assert torch.equal(torch.rand(3), drawn)
 
 
 @used_by("bapo_verl/policy_loss.py", "bapo_verl/engine.py")
@@ -392,69 +385,3 @@ def test_the_registry_is_a_dictionary_that_looks_up_device_and_vendor_before_the
         EngineRegistry.get_engine_cls("language_model", "test")
     monkeypatch.setenv("VERL_ENGINE_VENDOR", "another")
     assert EngineRegistry.get_engine_cls("language_model", "test") == "named"
-
-
-# ------------------------------------------------------------------------------------------------ without accelerator
-
-
-@used_by("bapo_verl/cpu/worker_extension.py")
-def test_the_methods_of_verls_worker_extension_that_are_overridden():
-    text = source("verl.workers.rollout.vllm_rollout.utils")
-    method = partial(arguments, text, "vLLMColocateWorkerExtension")
-    assert method("update_weights_from_ipc") == ["peft_config", "base_sync_done", "use_shm"]
-    assert method("_update_weights") == ["weights", "peft_config", "base_sync_done"]
-    assert method("_iter_all_models_with_config") == []
-    assert "for model, model_config in self._iter_all_models_with_config():" in text  # after the last bucket
-
-
-@used_by("bapo_verl/cpu/worker_extension.py")
-def test_vllm_reloads_a_model_from_an_iterator():
-    text = Path(find_spec("vllm").submodule_search_locations[0], "v1/worker/gpu_model_runner.py").read_text()
-    assert arguments(text, "GPUModelRunner", "reload_weights")[:2] == ["weights_iterator", "weights_path"]
-
-
-@used_by("bapo_verl/cpu/logical_cpus.py")
-def test_what_holds_a_logical_cpu():
-    assert ResourcePoolManager.max_colocate_count == CPUS_PER_RANK
-    for module, actor_class in {
-        "transfer_queue.controller": "TransferQueueController",
-        "transfer_queue.storage.simple_storage": "SimpleStorageUnit",
-    }.items():
-        assert f"@ray.remote(num_cpus=1)\nclass {actor_class}:" in Path(find_spec(module).origin).read_text()
-
-
-@used_by("bapo_verl/cpu/__init__.py")
-def test_the_variables_that_the_cpu_package_sets_are_read():
-    root = Path(find_spec("vllm").submodule_search_locations[0])
-    assert 'os.getenv("VLLM_CPU_OMP_THREADS_BIND", "auto")' in (root / "envs.py").read_text()
-    assert 'os.environ.get("TQ_NUM_THREADS", 8)' in Path(find_spec("transfer_queue.client").origin).read_text()
-
-
-# ------------------------------------------------------------------------------------------------ logs and recipes
-
-
-@used_by("bapo_verl/figures.py")
-def test_figures_read_what_verls_file_logger_writes(tmp_path, monkeypatch):
-    monkeypatch.setenv("VERL_FILE_LOGGER_PATH", str(tmp_path / "run.jsonl"))
-    logger = FileLogger("project", "run")
-    logger.log({"actor/bapo/rho": 0.4}, step=3)
-    logger.finish()
-    assert read_run(tmp_path / "run.jsonl") == [(3, {"actor/bapo/rho": 0.4})]
-
-
-@used_by("recipe/demo/quick_sampler.py")
-def test_the_replay_buffer_polls_every_two_seconds_and_has_no_key_for_it():
-    parameters = inspect.signature(replay_buffer.ReplayBuffer.__init__).parameters
-    assert parameters["poll_interval"].default == 2.0
-    sampler = composed().trainer.v1.sampler
-    assert "poll_interval" not in sampler and {"path", "name"} <= sampler.custom_sampler.keys()
-
-
-@used_by("bapo_verl/README.md")
-def test_a_batch_has_the_answers_in_the_order_in_which_they_ended(monkeypatch):
-    """The order of TransferQueue's keys, not that of the prompts: two runs with one seed train on different batches."""
-    monkeypatch.setattr(replay_buffer, "tq", type("Queue", (), {"kv_clear": staticmethod(lambda **_: None)}))
-    ended = {"second_0_0": {}, "first_1_0": {}, "other_0_0": {}, "first_0_0": {}}
-    buffer = object.__new__(replay_buffer.ReplayBuffer)
-    batch = buffer._materialize_batch("train", ["first", "second"], ended)
-    assert batch.keys == ["second_0_0", "first_1_0", "first_0_0"]

@@ -16,9 +16,6 @@ from functools import partial
 import pytest
 import torch
 import torch.distributed as dist
-from engine_batch import SEQUENCES, TARGET, VOCABULARY, rank_data
-from oracle import Setting, algorithm_1
-from ranks import run_ranks
 from verl.utils import tensordict_utils as tu
 from verl.workers.config import FSDPActorConfig
 from verl.workers.engine import BaseEngine
@@ -27,6 +24,9 @@ from verl.workers.utils.losses import ppo_loss
 
 from bapo_verl.engine import with_bapo
 from bapo_verl.policy_loss_config import BapoPolicyLossConfig
+from tests.bapo_verl.engine_batch import SEQUENCES, TARGET, VOCABULARY, rank_data
+from tests.bapo_verl.oracle import Setting, algorithm_1
+from tests.bapo_verl.ranks import run_ranks
 
 WORLD, STAGES, MICRO = 4, 2, 4
 

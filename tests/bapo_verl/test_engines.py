@@ -14,12 +14,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from engine_batch import SEQUENCES, SUMS, TARGET, UPDATES, save_tiny_model
-from oracle import Setting, algorithm_1
+
+from tests.bapo_verl.engine_batch import SEQUENCES, SUMS, TARGET, UPDATES, save_tiny_model
+from tests.bapo_verl.oracle import Setting, algorithm_1
 
 PYTHON = os.environ.get("ENGINES_PYTHON")
 LIMIT = 150
 MICRO = 2
+ROOT = Path(__file__).resolve().parents[2]
 
 pytestmark = [
     pytest.mark.engines,
@@ -35,12 +37,11 @@ def run(directory, backend, world, **setting):
     out.mkdir()
     setting |= dict(backend=backend, world=world, micro=MICRO, model=model, out=str(out), limit=LIMIT - 30)
     (directory / "setting.json").write_text(json.dumps(setting))
-    script = Path(__file__).parent / "engines_on_cpu.py"
     log = directory / "log"
     with log.open("w") as file:
-        command = [PYTHON, str(script), str(directory / "setting.json")]
+        command = [PYTHON, "-m", "tests.bapo_verl.engines_on_cpu", str(directory / "setting.json")]
         environment = os.environ | {"VERL_PLATFORM": "cpu", "OMP_NUM_THREADS": "1", "TORCHDYNAMO_DISABLE": "1"}
-        streams = dict(stdout=file, stderr=subprocess.STDOUT)
+        streams = dict(stdout=file, stderr=subprocess.STDOUT, cwd=ROOT)
         process = subprocess.Popen(command, env=environment, **streams, start_new_session=True)
         try:
             code = process.wait(timeout=LIMIT)

@@ -1,6 +1,6 @@
 """One of verl's training engines on the CPU, over gloo: three updates by BAPO on the batch of engine_batch.py.
 
-usage: python engines_on_cpu.py SETTING.json    as tests/test_engines.py writes it; each rank's history goes to OUT/RANK
+usage: python -m tests.bapo_verl.engines_on_cpu SETTING.json    as test_engines.py writes it; histories go to OUT/RANK
 
 The patches below are what Megatron, veOmni and AutoModel need to run without a GPU and to be compared in float32. They
 hold for the whole process, so each run is a process of its own. None touches how an engine cuts a batch, calls the
@@ -19,7 +19,6 @@ from unittest import mock
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from engine_batch import TARGET, UPDATES, rank_data
 from torch.overrides import TorchFunctionMode
 from verl.utils.distributed import initialize_global_process_group_ray
 from verl.workers import config as verl_config
@@ -29,6 +28,7 @@ from verl.workers.utils.padding import no_padding_2_padding
 
 from bapo_verl.engine import BapoEngineMixin
 from bapo_verl.policy_loss_config import BapoPolicyLossConfig
+from tests.bapo_verl.engine_batch import TARGET, UPDATES, rank_data
 
 
 class CudaIsCpu(TorchFunctionMode):
