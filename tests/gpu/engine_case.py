@@ -21,7 +21,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 from verl.utils import tensordict_utils as tu
 from verl.utils.device import get_device_name, get_torch_device
 from verl.utils.distributed import initialize_global_process_group_ray
-from verl.workers.config import FSDPActorConfig, FSDPEngineConfig, FSDPOptimizerConfig, HFModelConfig
+from verl.workers.config import FSDPActorConfig, FSDPEngineConfig, FSDPOptimizerConfig, HFModelConfig, PolicyLossConfig
 from verl.workers.engine import EngineRegistry
 from verl.workers.utils.losses import ppo_loss
 from verl.workers.utils.padding import no_padding_2_padding, response_to_nested
@@ -56,9 +56,15 @@ def make_engine(model: str, dtype: str, lr: float):
     return engine
 
 
-def actor_config(**policy_loss) -> FSDPActorConfig:
-    policy_loss = BapoPolicyLossConfig(target_contribution=TARGET, **policy_loss)
+def actor_config(policy_loss: PolicyLossConfig) -> FSDPActorConfig:
     return FSDPActorConfig(strategy="fsdp2", rollout_n=1, ppo_micro_batch_size_per_gpu=1, policy_loss=policy_loss)
+
+
+def bapo(**policy_loss) -> BapoPolicyLossConfig:
+    return BapoPolicyLossConfig(target_contribution=TARGET, **policy_loss)
+
+
+LOSSES = {"vanilla": PolicyLossConfig(loss_mode="vanilla"), "bapo": bapo()}
 
 
 def recompute_old_log_probs(engine, data) -> None:
@@ -87,7 +93,7 @@ def run_updates(model: str, dtype: str, policy_losses: list[dict], recompute: bo
                 recompute_old_log_probs(engine, data)
             received.clear()
             with mock.patch.object(engine, "forward_step", wraps=engine.forward_step) as forward:
-                output = engine.train_batch(data, partial(loss, config=actor_config(**policy_loss)))
+                output = engine.train_batch(data, partial(loss, config=actor_config(bapo(**policy_loss))))
             logged = output["metrics"]
             metrics = {
                 k: float(logged[k].aggregate()) for k in logged if k.startswith(("actor/bapo/", "actor/entropy"))
@@ -119,9 +125,11 @@ def not_finite(directory: str, dtype: str) -> dict:
     """For each place and value: the gradient norm that verl saw, and whether the weights moved, by loss mode."""
     results = {}
     for place in ("old_log_probs", "weights"):
-        for value in (float("nan"), float("inf"), float("-inf")):
-            for mode in ("vanilla", "bapo"):
-                results[place, value, mode] = _update_with(place, value, mode, f"{directory}/{len(results)}", dtype)
+        for value in ("nan", "inf", "-inf"):
+            for mode in LOSSES:
+                results[place, value, mode] = _update_with(
+                    place, float(value), mode, f"{directory}/{len(results)}", dtype
+                )
     return results
 
 
@@ -134,7 +142,7 @@ def _update_with(place: str, value: float, mode: str, directory: str, dtype: str
         _local(next(engine.module.parameters()))[data["input_ids"].values()[1]] = value  # one token's embedding
     before = [_local(parameter).clone() for parameter in engine.module.parameters()]
     with engine.train_mode():
-        output = engine.train_batch(data, partial(ppo_loss, config=actor_config(loss_mode=mode)))
+        output = engine.train_batch(data, partial(ppo_loss, config=actor_config(LOSSES[mode])))
     after = map(_local, engine.module.parameters())
     moved = not all(torch.allclose(a, b, rtol=0, atol=0, equal_nan=True) for a, b in zip(before, after, strict=True))
     return {"grad_norm": float(output["metrics"]["grad_norm"]), "moved": moved}
@@ -154,7 +162,7 @@ def benchmark(directory: str, dtype: str) -> dict:
     model = Qwen2ForCausalLM(config).to(torch.bfloat16)
     model.save_pretrained(f"{directory}/model")
     engine, data = make_engine(f"{directory}/model", dtype, lr=1e-6), _answers(answers, length)
-    losses = {mode: partial(ppo_loss, config=actor_config(loss_mode=mode)) for mode in ("vanilla", "bapo")}
+    losses = {mode: partial(ppo_loss, config=actor_config(loss)) for mode, loss in LOSSES.items()}
     seconds, peak = {mode: [] for mode in losses}, dict.fromkeys(losses, 0)
     redone, device = [], get_torch_device()
     with engine.train_mode():
