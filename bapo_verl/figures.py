@@ -6,7 +6,10 @@ writes DIR/training.png (Fig. 8, 9: reward, entropy, gradient norm, bounds) and 
 positive and negative tokens, ratios, staleness), and prints their paths. Logs named NAME-seed0.jsonl, NAME-seed1.jsonl
 are one curve, NAME: the mean over the seeds that have the step, with a band from the lowest to the highest.
 
-A missing metric, an empty log and a truncated last line, as a killed run leaves it, are warnings and not errors.
+A log may be joined from those of several starts (`cat`). Lines that are cut short, as a killed run leaves them, values
+that are not numbers and missing metrics are counted in warnings. A log without any of the metrics is an error.
+
+matplotlib is not one of the package's dependencies: pip install "bapo-verl[figures]" brings it.
 """
 
 import argparse
@@ -20,10 +23,16 @@ from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, MaxNLocator
+try:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+    from matplotlib.ticker import LogLocator, MaxNLocator
+except ModuleNotFoundError as error:
+    if error.name != "matplotlib":
+        raise
+    missing = "bapo_verl.figures needs matplotlib: pip install 'bapo-verl[figures]'"
+    raise (SystemExit if __name__ == "__main__" else ModuleNotFoundError)(missing) from None
 
 Run = list[tuple[int, dict]]  # (step, metrics), as logged
 
@@ -70,39 +79,72 @@ FIGURES = {
 COLUMNS = 3
 COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]  # Okabe and Ito
 STYLES = ["-", "--", ":", "-."]
+METRICS = tuple(
+    dict.fromkeys(curve.metric for panels in FIGURES.values() for panel in panels for curve in panel.curves)
+)
+LARGEST = 1e100  # an axis whose ends differ by more than a float holds cannot be drawn
 
 
 def read_run(path: Path) -> Run:
-    """The (step, metrics) of a log, in its order. Warns of a last line cut short, and of a log without a step.
+    """The (step, metrics) of a log, in its order. Warns of lines that hold no whole record, with their number.
+
+    Where a run was killed while it wrote and the logs of its starts were joined, the line that was cut short ends in
+    the first record of the next start. That record is kept.
 
     Raises:
-        ValueError: for a line that verl did not write, other than the last.
+        ValueError: for a log without a single record.
     """
+    run, broken = [], []
     lines = path.read_bytes().splitlines()
-    run = []
     for number, line in enumerate(lines, start=1):
-        try:
-            record = json.loads(line)
-            run.append((record["step"], record["data"]))
-        except (ValueError, KeyError, TypeError):
-            if number < len(lines):
-                raise ValueError(
-                    f"{path}:{number} is not a line of verl's file logger: {line[:80].decode(errors='replace')}"
-                ) from None
-            warnings.warn(f"{path}: the last line is cut short (a killed run?) and skipped", stacklevel=2)
+        whole = _record(line)
+        if record := whole or _record(line[line.rfind(b'{"step"') :]):
+            run.append(record)
+        if line.strip() and not whole:
+            broken.append(number)
+    if broken:
+        first = lines[broken[0] - 1][:80].decode(errors="replace")
+        what = f"{len(broken)} of {len(lines)} lines are cut short or not verl's, and skipped; the first is line"
+        if not run:
+            raise ValueError(f"{path} has no record of verl's file logger (trainer.logger=[console,file]): {first}")
+        warnings.warn(f"{path}: {what} {broken[0]}: {first}", stacklevel=2)
     if not run:
-        warnings.warn(f"{path} is empty: no step was logged", stacklevel=2)
+        raise ValueError(f"{path} is empty: no step was logged")
     return run
 
 
+def _record(line: bytes) -> tuple[int, dict] | None:
+    """What verl writes for a step, `{"step": 1, "data": {...}}`; None for anything else."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    step, data = (record.get("step"), record.get("data")) if isinstance(record, dict) else (None, None)
+    return (step, data) if isinstance(step, int) and abs(step) <= LARGEST and isinstance(data, dict) else None
+
+
+def number(value) -> float:
+    """The value as it is drawn; nan where it is null or not finite, no number, or beyond LARGEST."""
+    return value if isinstance(value, int | float) and abs(value) <= LARGEST else math.nan
+
+
+def unusable(run: Run, metric: str) -> list[int]:
+    """The steps at which a metric is text, a list or beyond LARGEST. null, nan and infinity are meant as gaps."""
+    values = [(step, data[metric]) for step, data in run if data.get(metric) is not None]
+    return [
+        step
+        for step, value in values
+        if math.isnan(number(value)) and (not isinstance(value, float) or math.isfinite(value))
+    ]
+
+
 def series(run: Run, metric: str) -> tuple[list[int], list[float]]:
-    """Steps and values of one metric, where it was logged; nan for what is not finite, which verl writes as null.
+    """Steps and values of one metric, where it was logged; nan for what cannot be drawn, such as verl's null.
 
     Of a step logged twice, as where a run was resumed and its logs were joined, the later counts.
     """
-    points = {step: data[metric] for step, data in run if metric in data}
-    finite = [value if value is not None and math.isfinite(value) else math.nan for value in points.values()]
-    return list(points), finite
+    points = {step: number(data[metric]) for step, data in run if metric in data}
+    return list(points), list(points.values())
 
 
 def by_setting(runs: dict[str, Run]) -> dict[str, list[Run]]:
@@ -184,6 +226,7 @@ def draw_figure(panels: list[Panel], settings: dict[str, list[Run]]) -> Figure:
         place.remove()
     labels = [f"{name} ({len(runs)} seeds)" if len(runs) > 1 else name for name, runs in settings.items()]
     title = "line: mean over seeds, band: lowest to highest" if labels != list(settings) else None
+    labels = [_plain(label) for label in labels]
     if title or len(labels) > 1:
         handles = [Line2D([], [], color=color, linewidth=3) for color in COLORS[: len(labels)]]
         place = {"loc": "outside upper center", "ncols": max(1, 110 // (max(map(len, labels)) + 6))}  # what fits a line
@@ -191,13 +234,36 @@ def draw_figure(panels: list[Panel], settings: dict[str, list[Run]]) -> Figure:
     return figure
 
 
+def _plain(label: str) -> str:
+    """A label that matplotlib prints as it is, without mathematics between two $."""
+    return label.replace("$", r"\$")
+
+
+def check(name: str, run: Run) -> None:
+    """Warn of each metric that a run lacks, and of values that cannot be drawn.
+
+    Raises:
+        ValueError: for a run without one of METRICS.
+    """
+    lacking = [metric for metric in METRICS if not any(map(math.isfinite, series(run, metric)[1]))]
+    if len(lacking) == len(METRICS):
+        raise ValueError(f"{name} has no value of any metric that the figures show, such as {METRICS[0]}")
+    for metric in METRICS:
+        if steps := unusable(run, metric):
+            values = f"{len(steps)} values of {metric} that are no numbers or beyond {LARGEST:g}"
+            warnings.warn(f"{name} has {values}, the first at step {steps[0]}", stacklevel=3)
+    for metric in lacking:
+        warnings.warn(f"{name} has no value of {metric}", stacklevel=3)
+
+
 def draw(runs: dict[str, Run], output: Path) -> list[Path]:
-    """Draw FIGURES of the named runs into the folder `output`; warns of each metric that a run lacks."""
-    curves = [curve for panels in FIGURES.values() for panel in panels for curve in panel.curves]
+    """Draw FIGURES of the named runs into the folder `output`, after a `check` of each.
+
+    Raises:
+        ValueError: for a run without one of METRICS, or more settings than there are colors.
+    """
     for name, run in runs.items():
-        for metric in dict.fromkeys(curve.metric for curve in curves):  # each once, in order
-            if run and not any(map(math.isfinite, series(run, metric)[1])):
-                warnings.warn(f"{name} has no value of {metric}", stacklevel=2)
+        check(name, run)
     output.mkdir(parents=True, exist_ok=True)
     paths = [output / f"{name}.png" for name in FIGURES]
     for path, panels in zip(paths, FIGURES.values(), strict=True):
@@ -207,8 +273,10 @@ def draw(runs: dict[str, Run], output: Path) -> list[Path]:
 
 def names(paths: list[Path]) -> list[str]:
     """The names of the runs: those of the files, with their folders where two are the same (DIR/metrics.jsonl)."""
-    stems = [path.stem for path in paths]
-    return stems if len(set(stems)) == len(stems) else [str(path.with_suffix("")) for path in paths]
+    for named in ([path.stem for path in paths], [str(path.with_suffix("")) for path in paths]):
+        if len(set(named)) == len(paths):
+            return named
+    return [str(path) for path in paths]
 
 
 def main() -> None:
@@ -220,8 +288,11 @@ def main() -> None:
     if missing:
         sys.exit(f"no such log: {', '.join(missing)}")
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"  # a line, without our source
-    runs = dict(zip(names(arguments.runs), map(read_run, arguments.runs), strict=True))
-    print(*draw(runs, arguments.output), sep="\n")
+    try:
+        runs = dict(zip(names(arguments.runs), map(read_run, arguments.runs), strict=True))
+        print(*draw(runs, arguments.output), sep="\n")
+    except (ValueError, OSError) as error:  # OSError: DIR cannot be written
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

@@ -3,8 +3,17 @@
 #
 #     bash tests/run.sh          every test, with verl's other engines in a second environment (half an hour)
 #     bash tests/run.sh fast     lint and the tests of FAST: math, loss, config, docs, grading (under three minutes)
+#     bash tests/run.sh gpu      tests/gpu on one NVIDIA GPU, in the environment that is active: requirements.txt, or the
+#                                shorter list of tests/gpu/requirements-engine.txt (under ten minutes)
 set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+if [ "${1:-}" = gpu ]; then
+    cd "$ROOT"
+    export TEST_DEVICE=${TEST_DEVICE:-cuda}
+    exec "${PYTHON:-python3}" -m pytest -o addopts="--strict-markers --import-mode=importlib -ra" \
+        --disable-warnings tests/gpu "${@:2}" # no doctests: what verl imports may not be there
+fi
 TESTS=()
 FAST=(
     bapo_verl/clipping.py # doctests
@@ -14,12 +23,12 @@ FAST=(
     tests/bapo_verl/test_diagnosis.py
     tests/test_docs.py
     tests/bapo_verl/test_engine_contract.py
-    tests/test_figures.py
+    tests/bapo_verl/test_figures.py
     tests/test_math_reward.py::test_case
     tests/test_math_reward.py::test_doctests
     tests/test_math_reward.py::test_every_rewriting_rule_has_an_example_that_fails_without_it
     tests/test_math_reward.py::test_math_verifys_own_cases
-    tests/bapo_verl/test_packaging.py::test_requirements_txt_brings_what_is_imported_and_pytests_plugins
+    tests/bapo_verl/test_packaging.py::test_the_requirements_bring_what_is_imported_and_pytests_plugins
     tests/bapo_verl/test_policy_loss.py
     tests/bapo_verl/test_verl_assumptions.py
 )

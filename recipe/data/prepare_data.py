@@ -1,7 +1,7 @@
 """Makes the paper's data sets into parquet files in verl's schema.
 
-    python recipe/data/prepare_data.py skywork-7b aime24 aime25 math500 -o DIR
-    python recipe/data/prepare_data.py math500 -o DIR --source PATH    a local copy: a parquet or JSON file, or a folder
+    python -m recipe.data.prepare_data skywork-7b aime24 aime25 math500 -o DIR
+    python -m recipe.data.prepare_data math500 -o DIR --source PATH    a local copy: a parquet or JSON file, or a folder
 
 Each NAME becomes DIR/NAME.parquet, as a whole or not at all, the same bytes from the same source.
 
@@ -24,12 +24,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datasets import Dataset, load_dataset
+from datasets.exceptions import DatasetsError
 from tqdm import tqdm
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))  # recipe/, for what several of its folders share
-
-from files import write_whole  # noqa: E402
-from grader import load_reward  # noqa: E402
+from recipe.data.local_copy import FORMATS, DataError, check_copy
+from recipe.files import write_together
+from recipe.grader import load_reward
 
 INSTRUCTION = (
     "Please reason step by step, and put your final answer within \\boxed{}."  # the words of R1-Distill's card
@@ -37,10 +37,6 @@ INSTRUCTION = (
 PROBLEM_COLUMNS = ("problem", "Problem", "question")
 ANSWER_COLUMNS = ("answer", "Answer")
 ID_COLUMNS = ("id", "ID", "unique_id")
-
-
-class DataError(Exception):
-    """A sentence for the user."""
 
 
 @dataclass(frozen=True)
@@ -73,25 +69,33 @@ def say(what: str, count: int, note: str = "") -> None:
 
 
 def load(source: Source, path: Path | None) -> Dataset:
-    """The rows of a source, from the hub or a local copy.
+    """The rows of a source, from the hub or a local copy; at least one.
 
     Raises:
-        DataError: if there is no hub, or nothing to read at `path`.
+        DataError: if there is no hub, or no data set of that split in whole files at `path`.
     """
+    if path is not None:
+        check_copy(path)
+    try:
+        rows = _load(source, path)
+    except ConnectionError as error:
+        raise DataError(
+            f"the Hugging Face hub cannot be reached for {source.hub} ({error}): "
+            "bring a copy and name it by --source PATH"
+        ) from error
+    except (DatasetsError, ValueError, OSError) as error:  # DatasetsError says nothing without its cause
+        raise DataError(f"it cannot be loaded: {' '.join(str(error.__cause__ or error).split())}") from error
+    if not len(rows):
+        raise DataError("it has 0 rows")
+    return rows
+
+
+def _load(source: Source, path: Path | None) -> Dataset:
     if path is None:
-        try:
-            return load_dataset(source.hub, split=source.split)
-        except ConnectionError as error:
-            raise DataError(
-                f"the Hugging Face hub cannot be reached for {source.hub} ({error}): "
-                "bring a copy and name it by --source PATH"
-            ) from error
+        return load_dataset(source.hub, split=source.split)
     if path.is_dir():
         return load_dataset(str(path), split=source.split)
-    formats = {".parquet": "parquet", ".json": "json", ".jsonl": "json"}
-    if path.suffix not in formats or not path.is_file():
-        raise DataError(f"--source must be a folder or a .parquet, .json or .jsonl file that exists, got {path}")
-    return load_dataset(formats[path.suffix], data_files=str(path), split="train")
+    return load_dataset(FORMATS[path.suffix], data_files=str(path), split="train")
 
 
 def compared(name: str, count: int, is_copy: bool) -> str:
@@ -106,9 +110,19 @@ def compared(name: str, count: int, is_copy: bool) -> str:
     if is_copy:
         return f"WARNING: the whole has {known:,}"
     raise DataError(
-        f"{name}: the hub's {SOURCES[name].hub} has {count:,} rows, not {known:,}: "
-        "look at what has changed, then take a copy by --source"
+        f"the hub's copy has {count:,} rows, not {known:,}: look at what has changed, then take a copy by --source"
     )
+
+
+def field(row: dict, *keys: str):
+    """The value under nested keys; None where one of them is missing, null, or holds no fields.
+
+    >>> field({"a": {"b": 1}}, "a", "b"), field({"a": None}, "a", "b"), field({"a": "text"}, "a", "b")
+    (1, None, None)
+    """
+    for key in keys:
+        row = row.get(key) if isinstance(row, dict) else None
+    return row
 
 
 def first(names: tuple[str, ...], row: dict):
@@ -118,17 +132,25 @@ def first(names: tuple[str, ...], row: dict):
 
 def problem_of(row: dict) -> str | None:
     """The problem without anybody's instruction: a column of its own, or verl's `extra_info.raw_problem`."""
-    return first(PROBLEM_COLUMNS, row) or (row.get("extra_info") or {}).get("raw_problem")
+    problem = first(PROBLEM_COLUMNS, row)
+    if problem is None:
+        problem = field(row, "extra_info", "raw_problem")
+    return problem.strip() if isinstance(problem, str) else None
 
 
 def answer_of(row: dict) -> str | None:
     """A column of its own, verl's ground truth, or a solution that is nothing but a box (math-ai/aime24)."""
     answer = first(ANSWER_COLUMNS, row)
     if answer is None:
-        answer = (row.get("reward_model") or {}).get("ground_truth")
-    if answer is None and (box := re.fullmatch(r"\s*\\boxed\{(.+)\}\s*", row.get("solution") or "")):
+        answer = field(row, "reward_model", "ground_truth")
+    if answer is None and (box := re.fullmatch(r"\s*\\boxed\{(.+)\}\s*", str(row.get("solution")))):
         answer = box[1]
     return None if answer is None else str(answer).strip()
+
+
+def columns(row: dict) -> str:
+    """The names of the columns that have a value."""
+    return ", ".join(name for name, value in row.items() if value is not None)
 
 
 def with_instruction(problem: str) -> str:
@@ -151,21 +173,18 @@ def row_for_verl(data_source: str, prompt: str, gold: str, **extra_info) -> dict
 # --------------------------------------------------------------------------------------------------------------------
 
 
-def aime_gold(answer: str, found: Counter) -> str:
-    r"""An AIME answer as an integer from 0 to 999; what had to go is counted in `found`.
+def aime_gold(answer: str, found: Counter) -> str | None:
+    r"""An AIME answer as an integer from 0 to 999, None if it is no such integer; counts in `found` what had to go.
 
     >>> found = Counter()
-    >>> aime_gold("025", found), aime_gold("336^\\circ", found), aime_gold("70", found)
-    ('25', '336', '70')
+    >>> aime_gold("025", found), aime_gold("336^\\circ", found), aime_gold("70", found), aime_gold("1000", found)
+    ('25', '336', '70', None)
     >>> found["leading zeros"], found["degree signs"]
     (1, 1)
-
-    Raises:
-        DataError: if it is no such integer.
     """
     text = re.sub(r"\s*(\^\s*(\\circ|\{\s*\\circ\s*\})|\u00b0)$", "", answer.strip("$ "))
     if not re.fullmatch(r"\d{1,3}", text):
-        raise DataError(f"an AIME answer must be an integer from 0 to 999, got {answer!r}")
+        return None
     found["degree signs"] += text != answer.strip("$ ")
     found["leading zeros"] += text != str(int(text))
     return str(int(text))
@@ -186,23 +205,27 @@ def unreadable(golds: list[str], name: str) -> set[str]:
 # --------------------------------------------------------------------------------------------------------------------
 
 
-def without_repeats(rows: Dataset, name: str) -> dict[str, dict]:
-    """Problem to row, in the order of the source.
+def without_repeats(rows: Dataset) -> dict[str, tuple[int, dict]]:
+    """Problem to the number and the content of its first row, in the order of the source.
 
     Raises:
         DataError: for a row without problem or answer, or a problem with two answers.
     """
     problems = {}
-    for index, row in enumerate(rows):
+    for number, row in enumerate(rows):
         problem, answer = problem_of(row), answer_of(row)
         if not problem or not answer:
             raise DataError(
-                f"{name}: row {index} needs a problem ({', '.join(PROBLEM_COLUMNS)} or extra_info.raw_problem) and an "
-                f"answer ({', '.join(ANSWER_COLUMNS)}, reward_model.ground_truth or a boxed solution); its columns: "
-                f"{', '.join(rows.column_names)}"
+                f"row {number} (the first is 0) needs a problem ({', '.join(PROBLEM_COLUMNS)} or "
+                f"extra_info.raw_problem) and an answer ({', '.join(ANSWER_COLUMNS)}, reward_model.ground_truth or a "
+                f"boxed solution); its columns: {columns(row)}"
             )
-        if answer_of(problems.setdefault(problem.strip(), row)) != answer:
-            raise DataError(f"{name}: row {index} repeats a problem with another answer, {answer!r}: {problem[:80]!r}")
+        before, other = problems.setdefault(problem, (number, row))
+        if answer_of(other) != answer:
+            raise DataError(
+                f"rows {before} and {number} (the first is 0) are one problem with two answers, {answer_of(other)!r} "
+                f"and {answer!r}: {problem[:80]!r}"
+            )
     return problems
 
 
@@ -210,12 +233,18 @@ def test_set(name: str, rows: Dataset, is_copy: bool) -> list[dict]:
     """Rows for verl of aime24, aime25 or math500.
 
     Raises:
-        DataError: if the grader cannot read a gold, or the hub's copy has not as many problems as it is known to have.
+        DataError: if a row lacks something, if an answer is not one of AIME's or cannot be read by the grader, or if
+            the hub's copy has not as many problems as it is known to have.
     """
-    problems, found = without_repeats(rows, name), Counter()
+    problems, found = without_repeats(rows), Counter()
     made = []
-    for index, (problem, row) in enumerate(problems.items()):
+    for index, (problem, (number, row)) in enumerate(problems.items()):
         gold = aime_gold(answer_of(row), found) if name.startswith("aime") else answer_of(row)
+        if gold is None:
+            raise DataError(
+                f"row {number} (the first is 0): an AIME answer must be an integer from 0 to 999, got "
+                f"{answer_of(row)!r}"
+            )
         identity = str(first(ID_COLUMNS, row) or index)
         made.append(row_for_verl(name, with_instruction(problem), gold, index=index, split="test", id=identity))
     say("repeated problems dropped", len(rows) - len(problems))
@@ -225,7 +254,7 @@ def test_set(name: str, rows: Dataset, is_copy: bool) -> list[dict]:
     say("prompts that asked for a box themselves", sum("\\boxed" in problem for problem in problems))
     say("problems", len(problems), compared(name, len(problems), is_copy))
     if bad := unreadable([row["reward_model"]["ground_truth"] for row in made], name):
-        raise DataError(f"{name}: the grader cannot read {len(bad)} of the answers: {', '.join(sorted(bad))}")
+        raise DataError(f"the grader cannot read {len(bad)} of the answers: {', '.join(sorted(bad))}")
     return made
 
 
@@ -234,10 +263,23 @@ def test_set(name: str, rows: Dataset, is_copy: bool) -> list[dict]:
 # --------------------------------------------------------------------------------------------------------------------
 
 
-def check_skywork_columns(rows: Dataset) -> None:
-    needed = {"data_source", "prompt", "reward_model", "extra_info"}
-    if missing := sorted(needed - set(rows.column_names)):
-        raise DataError(f"Skywork's rows need {', '.join(missing)}; their columns: {', '.join(rows.column_names)}")
+def check_skywork(rows: Dataset) -> None:
+    """Every row has a prompt, a gold and an index.
+
+    Raises:
+        DataError: naming the first row that has not.
+    """
+    for number, row in enumerate(rows):
+        prompt = row.get("prompt")
+        texts = {
+            "data_source": row.get("data_source"),
+            "prompt[0].content": field(prompt[0], "content") if isinstance(prompt, list) and prompt else None,
+            "reward_model.ground_truth": field(row, "reward_model", "ground_truth"),
+        }
+        missing = [name for name, text in texts.items() if not (isinstance(text, str) and text.strip())]
+        missing += ["extra_info.index"] if field(row, "extra_info", "index") is None else []
+        if missing:
+            raise DataError(f"row {number} (the first is 0) needs {', '.join(missing)}; its columns: {columns(row)}")
 
 
 def skywork_row(row: dict, model: str) -> dict:
@@ -256,12 +298,13 @@ def skywork(name: str, rows: Dataset, is_copy: bool) -> tuple[Dataset, set[str]]
     """Rows for verl of the problems that the model solved in 1 to 15 of 16 samples, and the golds left out.
 
     Raises:
-        DataError: if columns are missing, or the hub's copy has not as many rows as it is known to have.
+        DataError: if a row lacks something, if no row is left, or if the hub's copy has not as many rows as it is
+            known to have.
     """
-    check_skywork_columns(rows)
+    check_skywork(rows)
     source, model = SOURCES[name], SOURCES[name].difficulty
     say("rows", len(rows), compared(name, len(rows), is_copy))
-    difficulties = [(extra["model_difficulty"] or {}).get(model) for extra in rows["extra_info"]]
+    difficulties = [field(extra, "model_difficulty", model) for extra in rows["extra_info"]]
     if None in difficulties:
         say(f"rows without a model_difficulty of {model}", difficulties.count(None), "left out")
     kept = [i for i, difficulty in enumerate(difficulties) if difficulty is not None and 1 <= difficulty <= 15]
@@ -276,6 +319,8 @@ def skywork(name: str, rows: Dataset, is_copy: bool) -> tuple[Dataset, set[str]]
     asked = sum("\\boxed" in prompt[0]["content"] for prompt in chosen["prompt"])
     say("prompts that asked for a box themselves", asked)
     chosen = chosen.select([i for i, gold in enumerate(golds) if gold not in bad])
+    if not len(chosen):
+        raise DataError(f"no row is left with 1 <= model_difficulty[{model}] <= 15 and a gold that the grader can read")
     made = chosen.map(lambda row: skywork_row(row, model), remove_columns=chosen.column_names, desc=f"{name}: rows")
     return made, bad
 
@@ -286,21 +331,36 @@ def skywork(name: str, rows: Dataset, is_copy: bool) -> tuple[Dataset, set[str]]
 
 
 def prepare(name: str, directory: Path, path: Path | None) -> None:
-    """DIR/NAME.parquet, and DIR/NAME.left_out.json where golds were left out."""
-    source, bad = SOURCES[name], set()
+    """DIR/NAME.parquet, and DIR/NAME.left_out.json where golds were left out.
+
+    Raises:
+        DataError: a sentence that begins with the name of the data set and the place of its source.
+    """
+    source = SOURCES[name]
+    place = f"{name}, from {path or f'{source.hub}, split {source.split}'}"
+    print(place, flush=True)
+    try:
+        made, bad = rows_for_verl(name, path)
+    except DataError as error:
+        raise DataError(f"{place}: {error}") from error
     output, left_out = directory / f"{name}.parquet", directory / f"{name}.left_out.json"
-    print(f"{name}, from {path or f'{source.hub}, split {source.split}'}", flush=True)
-    rows = load(source, path)
-    if source.difficulty:
-        made, bad = skywork(name, rows, path is not None)
-    else:
-        made = Dataset.from_list(test_set(name, rows, path is not None))
-    write_whole(output, made.to_parquet)
-    say("rows written", len(made), f"{output}")
-    left_out.unlink(missing_ok=True)
+    writers = {output: made.to_parquet}
     if bad:
-        write_whole(left_out, lambda path: path.write_text(json.dumps(sorted(bad), indent=1) + "\n"))
+        writers[left_out] = lambda temporary: temporary.write_text(json.dumps(sorted(bad), indent=1) + "\n")
+    write_together(writers)
+    say("rows written", len(made), f"{output}")
+    if bad:
         say("golds left out", len(bad), f"listed in {left_out}")
+    else:
+        left_out.unlink(missing_ok=True)  # of an earlier run
+
+
+def rows_for_verl(name: str, path: Path | None) -> tuple[Dataset, set[str]]:
+    """The rows of a data set, and the golds that were left out."""
+    rows = load(SOURCES[name], path)
+    if SOURCES[name].difficulty:
+        return skywork(name, rows, path is not None)
+    return Dataset.from_list(test_set(name, rows, path is not None)), set()
 
 
 def parse_args() -> argparse.Namespace:
@@ -321,11 +381,11 @@ def main() -> None:
     outputs = [args.output / f"{name}.parquet" for name in args.names]
     if not args.force and (there := [str(path) for path in outputs if path.exists()]):
         sys.exit(f"{', '.join(there)} is there already: --force writes it anew")
-    args.output.mkdir(parents=True, exist_ok=True)
     try:
+        args.output.mkdir(parents=True, exist_ok=True)
         for name in args.names:
             prepare(name, args.output, args.source)
-    except DataError as error:
+    except (DataError, OSError) as error:  # OSError: the disk is full, or DIR cannot be written
         sys.exit(str(error))
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 from bapo_verl.driver_check import TESTED
 from tests.bapo_verl.test_config import BASELINES, PRESETS
@@ -45,9 +46,9 @@ def test_it_asks_for_the_stock_verl(wheel):
     assert not verl.specifier.contains("0.9.0")
     # A development version that a user has installed stays there: pip takes what is installed as it is.
     assert verl.specifier.contains("0.10.0.dev0", prereleases=True)
-    gpu = [line.split(";")[0] for line in required if 'extra == "gpu"' in line]
-    wanted = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line and line[0] != "#"]
-    assert len(gpu) == len(wanted)
+    files = {"gpu": "requirements.txt", "figures": "requirements-figures.txt", "test": "tests/requirements.txt"}
+    for extra, file in files.items():
+        assert len([line for line in required if f'extra == "{extra}"' in line]) == len(lines_of(file)), extra
 
 
 def test_the_flag_composes_from_it_in_another_directory(wheel, tmp_path):
@@ -61,6 +62,36 @@ def test_the_flag_composes_from_it_in_another_directory(wheel, tmp_path):
     done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert yaml.safe_load(done.stdout)["actor_rollout_ref"]["actor"]["policy_loss"]["loss_mode"] == "bapo"
+
+
+def lines_of(file: str) -> list[str]:
+    return [line for line in (ROOT / file).read_text().splitlines() if line and line[0] != "#"]
+
+
+def pins(file: str) -> dict[str, str]:
+    requirements = [Requirement(line) for line in lines_of(file)]
+    return {r.name: str(r.specifier).removeprefix("==") for r in requirements if str(r.specifier).startswith("==")}
+
+
+def test_one_version_of_each_tool():
+    """requirements-cpu.txt, tests/requirements.txt, tests/gpu/requirements-engine.txt and pre-commit agree."""
+    cpu = pins("requirements-cpu.txt")
+    for file in ("tests/requirements.txt", "tests/gpu/requirements-engine.txt"):
+        for name, version in pins(file).items():
+            assert cpu.get(name, version) == version, (file, name)
+    (hooks,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert hooks["rev"] == f"v{cpu['ruff']}"
+
+
+def test_the_workflow_runs_commands_that_are_there_on_pythons_that_are_promised():
+    jobs = yaml.safe_load((ROOT / ".github/workflows/tests.yml").read_text())["jobs"]
+    project = (ROOT / "pyproject.toml").read_text()
+    promised = SpecifierSet(re.search(r'^requires-python = "(.*)"$', project, re.M)[1])
+    for job in jobs.values():
+        (command,) = [step["run"] for step in job["steps"] if "run" in step]
+        assert (ROOT / command.split()[1]).is_file()
+        for version in job.get("strategy", {}).get("matrix", {}).get("python-version", []):
+            assert f'"Programming Language :: Python :: {version}"' in project and version in promised
 
 
 def normalized(name: str) -> str:
@@ -99,8 +130,8 @@ def imported(files: list[Path]) -> set[str]:
 OTHER_ENGINES = {"mbridge", "megatron", "nemo_automodel"}  # tests/requirements-engines.txt
 
 
-def test_requirements_txt_brings_what_is_imported_and_pytests_plugins():
-    lines = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line and line[0] != "#"]
+def test_the_requirements_bring_what_is_imported_and_pytests_plugins():
+    lines = lines_of("requirements.txt") + lines_of("tests/requirements.txt")
     names = installed_with([Requirement(line) for line in lines])
     files = [*ROOT.glob("bapo_verl/**/*.py"), *ROOT.glob("reward/*.py"), *ROOT.glob("tests/**/*.py")]
     distributions = metadata.packages_distributions()

@@ -6,17 +6,19 @@ What this file does not exercise: the hub itself, which cannot be reached from h
 import doctest
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import datasets
-import files
 import pandas
-import prepare_data
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[1] / "recipe" / "data" / "prepare_data.py"
+from recipe import files
+from recipe.data import prepare_data
+
+ROOT = Path(__file__).resolve().parents[2]
 
 MODEL_7B, MODEL_32B = "DeepSeek-R1-Distill-Qwen-7B", "DeepSeek-R1-Distill-Qwen-32B"
 
@@ -133,7 +135,7 @@ def test_a_copy_that_repeats_each_problem_32_times_is_one_row_a_problem(tmp_path
 def test_a_problem_with_two_answers_is_an_error(tmp_path):
     rows = maxwell_jia(1, 2)
     rows[1]["Problem"] = rows[0]["Problem"]
-    with pytest.raises(prepare_data.DataError, match="row 1 repeats a problem with another answer, '2'"):
+    with pytest.raises(prepare_data.DataError, match="rows 0 and 1 .* one problem with two answers, '1' and '2'"):
         prepare("aime24", source_file(tmp_path / "a.parquet", rows), tmp_path / "out")
 
 
@@ -143,14 +145,42 @@ def test_a_solution_that_is_only_a_box_is_the_answer(tmp_path):
     assert golds(prepare("aime24", source_file(tmp_path / "a.parquet", rows), tmp_path / "out")) == ["33"]
 
 
+@pytest.mark.parametrize("missing", [{"problem": None}, {"answer": None}, {"problem": " "}, {"problem": 7}], ids=str)
+def test_a_field_that_is_missing_or_null_is_named_by_row(missing, tmp_path):
+    path = source_file(tmp_path / "a.jsonl", math_ai("1", "2", "3"))
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines[1] |= missing
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    there = "answer, id" if missing == {"problem": None} else "problem, "
+    with pytest.raises(prepare_data.DataError, match=rf"^aime25, from {path}: row 1 .* its columns: {there}"):
+        prepare("aime25", path, tmp_path / "out")
+
+
 def test_missing_columns_are_named_with_those_that_are_there(tmp_path):
     path = source_file(tmp_path / "a.parquet", [{"text": "Find x.", "answer": "1"}])
-    with pytest.raises(
-        prepare_data.DataError, match=r"row 0 needs a problem \(problem, Problem.*columns: text, answer"
-    ):
+    with pytest.raises(prepare_data.DataError, match=r"row 0 .* a problem \(problem, Problem.*columns: text, answer$"):
         prepare("math500", path, tmp_path / "out")
-    path = source_file(tmp_path / "b.parquet", [{"prompt": "x", "reward_model": {"a": 1}}])
-    with pytest.raises(prepare_data.DataError, match="need data_source, extra_info; their columns: prompt"):
+
+
+@pytest.mark.parametrize(
+    ("broken", "named"),
+    [
+        ({"prompt": None}, "prompt[0].content"),
+        ({"prompt": []}, "prompt[0].content"),
+        ({"prompt": "Find x."}, "prompt[0].content"),
+        ({"prompt": [{"role": "user", "content": None}]}, "prompt[0].content"),
+        ({"reward_model": None}, "reward_model.ground_truth"),
+        ({"reward_model": {"style": "rule", "ground_truth": None}}, "reward_model.ground_truth"),
+        ({"extra_info": None}, "extra_info.index"),
+        ({"data_source": None, "extra_info": {"index": None}}, "data_source, extra_info.index"),
+    ],
+    ids=str,
+)
+def test_a_row_of_skyworks_that_lacks_something_is_named(broken, named, tmp_path):
+    path = tmp_path / "math.jsonl"
+    rows = skywork([(8, 8)] * 3)
+    path.write_text("".join(json.dumps(row) + "\n" for row in [*rows[:2], rows[2] | broken]))
+    with pytest.raises(prepare_data.DataError, match=re.escape(f"row 2 (the first is 0) needs {named}; its columns: ")):
         prepare("skywork-7b", path, tmp_path / "out")
 
 
@@ -195,8 +225,7 @@ def test_skywork_keeps_what_the_model_solved_in_1_to_15_of_16_samples(tmp_path, 
     path = source_file(tmp_path / "math.parquet", skywork(difficulties))
     rows = prepare("skywork-7b", path, tmp_path / "out")
     assert [row["extra_info"]["index"] for row in rows] == [101, 102]
-    assert [row["extra_info"]["difficulty"] for row in rows] == [1, 15]
-    assert golds(rows) == ['["\\\\frac{1}{2}"]'] * 2
+    assert [row["extra_info"]["difficulty"] for row in rows] == [1, 15] and golds(rows) == ['["\\\\frac{1}{2}"]'] * 2
     assert rows[0]["data_source"] == "train-math-deepscaler"
     text = capsys.readouterr().out
     assert printed_count(text, "rows ") == 5 and "WARNING: the whole has 105,055" in text
@@ -233,9 +262,9 @@ def test_the_hubs_copy_must_have_the_known_number_of_rows(name, tmp_path, monkey
 
 
 def command_line(tmp_path, *arguments):
-    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
+    command = [sys.executable, "-m", "recipe.data.prepare_data", *map(str, arguments)]
     environment = {**os.environ, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1"}
-    return subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120)
 
 
 def test_from_the_command_line_twice_the_same_bytes_and_overwriting_needs_force(tmp_path):
@@ -273,6 +302,97 @@ def test_what_was_there_survives_a_write_that_fails(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         files.write_whole(path, half)
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("difficulty", [(0, 16), (None, None)])
+def test_no_row_left_is_an_error(difficulty, tmp_path):
+    path = source_file(tmp_path / "math.parquet", skywork([difficulty] * 2))
+    with pytest.raises(prepare_data.DataError, match="no row is left with 1 <= model_difficulty"):
+        prepare("skywork-7b", path, tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+# The lines of a JSON source, and what is wrong with the file that they are written to.
+ROW = '{"problem": "Find x.", "answer": "é1"}\n'
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
+BROKEN = [
+    ("a.jsonl", POINTER.encode(), "{path} is a Git LFS pointer"),
+    ("a.parquet", POINTER.encode(), "{path} is a Git LFS pointer"),
+    ("a.jsonl", b"", "{path} is an empty file"),
+    ("a.parquet", b"", "{path} is an empty file"),
+    ("a.jsonl", b"\n \n", "{path} has 0 rows"),
+    ("a.json", b"[]", "{path} has 0 rows"),
+    ("a.json", b"[{}, 7]", "{path}, object 1 is not a JSON object: 7"),
+    ("a.jsonl", (ROW * 3)[:-10].encode(), "{path} is broken or cut short at line 3, column "),
+    ("a.jsonl", (ROW + "\n" + ROW + "{]\n").encode(), "{path} is broken or cut short at line 4, column 2"),
+    ("a.json", b'[\n{"problem": "Find x.",\n"answer"', "{path} is broken or cut short at line 3, column "),
+    ("a.jsonl", (ROW * 2).encode("latin-1"), "{path}, line 1 is not UTF-8 (byte 0xe9)"),
+    ("a.jsonl", (ROW * 2).encode("utf-16"), "{path}, line 1 is not UTF-8 (byte 0xff)"),
+    ("a.jsonl", (ROW + "7\n").encode(), "{path}, line 2 is not a JSON object: 7"),
+    ("a.parquet", b"PAR1 and no more", "{path} is no whole parquet file"),
+]
+
+
+@pytest.mark.parametrize(("file", "content", "sentence"), BROKEN, ids=[sentence for *_, sentence in BROKEN])
+@pytest.mark.parametrize("in_a_folder", [False, True])
+def test_a_broken_file_is_a_sentence_with_its_path_and_line(file, content, sentence, in_a_folder, tmp_path):
+    path = tmp_path / "copy" / file
+    path.parent.mkdir()
+    path.write_bytes(content)
+    with pytest.raises(prepare_data.DataError, match=re.escape(sentence.format(path=path))) as raised:
+        prepare("aime24", path.parent if in_a_folder else path, tmp_path / "out")
+    assert "\n" not in str(raised.value) and str(raised.value).startswith("aime24, from ")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("damage", ["cut", "overwritten"])
+def test_a_damaged_parquet_file_is_a_sentence(damage, tmp_path):
+    path = source_file(tmp_path / "a.parquet", math_ai(*map(str, range(100))))
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2] if damage == "cut" else whole[:100] + bytes(400) + whole[500:])
+    with pytest.raises(prepare_data.DataError, match=f"{path} is no whole parquet file: "):
+        prepare("aime25", path, tmp_path / "out")
+
+
+def test_a_parquet_file_without_rows_is_an_error(tmp_path):
+    path = source_file(tmp_path / "a.parquet", math_ai("1"))
+    pandas.read_parquet(path).head(0).to_parquet(path)
+    with pytest.raises(prepare_data.DataError, match=f"{path} has 0 rows"):
+        prepare("aime25", path, tmp_path / "out")
+
+
+def test_a_byte_order_mark_and_empty_lines_do_no_harm(tmp_path):
+    path = source_file(tmp_path / "a.jsonl", math_ai("1", "2"))
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\n\n"))
+    assert golds(prepare("aime25", path, tmp_path / "out")) == ["1", "2"]
+
+
+def test_a_folder_is_the_hubs_repository_and_its_split_must_be_there(tmp_path):
+    folder = tmp_path / "copy"
+    folder.mkdir()
+    with pytest.raises(prepare_data.DataError, match=f"{folder} has no .parquet, .json or .jsonl file"):
+        prepare("aime25", folder, tmp_path / "out")
+    source_file(folder / "test.jsonl", math_ai("1", "2"))
+    (folder / "dataset_infos.json").write_text("{\n}")  # not data
+    assert golds(prepare("aime25", folder, tmp_path / "out")) == ["1", "2"]
+    with pytest.raises(prepare_data.DataError, match="it cannot be loaded: Unknown split"):
+        prepare("skywork-7b", folder, tmp_path / "out")
+
+
+def test_files_that_belong_together_are_renamed_when_all_are_written(tmp_path):
+    def fails(temporary):
+        temporary.write_text("ha")
+        raise OSError("no space left")
+
+    with pytest.raises(OSError, match="no space left"):
+        files.write_together({tmp_path / "a": lambda path: path.write_text("a"), tmp_path / "b": fails})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_output_folder_that_cannot_be_made_is_a_sentence(tmp_path):
+    path = source_file(tmp_path / "a.parquet", maxwell_jia(204))
+    done = command_line(tmp_path, "aime24", "-o", path / "out", "--source", path)
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1 and str(path) in done.stderr
 
 
 def test_a_source_that_is_not_there_or_of_another_kind_is_a_sentence(tmp_path):

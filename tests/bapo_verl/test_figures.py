@@ -5,6 +5,7 @@ What this file does not check: how the pictures look.
 
 import json
 import math
+import os
 import re
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from bapo_verl.diagnosis import METRICS as BAPO_METRICS
 from bapo_verl.figures import (
     COLORS,
     FIGURES,
+    LARGEST,
+    METRICS,
     Curve,
     Panel,
     by_setting,
@@ -29,8 +32,6 @@ from bapo_verl.figures import (
     read_run,
     series,
 )
-
-METRICS = sorted({curve.metric for panels in FIGURES.values() for panel in panels for curve in panel.curves})
 
 
 def make_run(steps=4, without=(), **values):
@@ -197,28 +198,84 @@ def test_a_panel_that_no_run_can_fill_says_so():
     assert not axes["upper bound c_high"].texts
 
 
-def test_an_empty_log_is_named_and_the_others_are_drawn(tmp_path, monkeypatch, capsys):
-    logs = [write_log(tmp_path / "empty.jsonl", []), write_log(tmp_path / "bapo.jsonl", make_run())]
-    with pytest.warns(UserWarning) as record:
-        run_main(monkeypatch, *logs, "-o", tmp_path)
-    assert [str(w.message) for w in record] == [f"{logs[0]} is empty: no step was logged"]
-    assert capsys.readouterr().out.split() == [str(tmp_path / "training.png"), str(tmp_path / "tokens.png")]
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("", "is empty: no step was logged"),
+        ("\n\n", "is empty: no step was logged"),
+        ("step:1 - critic/score/mean:0.5\nTraining Progress\n", "has no record of verl's file logger"),
+        ('{"step": "1", "data": {}}\n{"step": 1}\n7\n[]\n' + "[" * 10**5, "has no record of verl's file logger"),
+        ('{"step": 1, "data": {"timing_s/step": 2.0}}\n', "has no value of any metric that the figures show"),
+        ('{"step": 1, "data": {"critic/score/mean": null}}\n', "has no value of any metric that the figures show"),
+        ('{"step": 1, "data": {"critic/score/mean": "text"}}\n', "has no value of any metric that the figures show"),
+    ],
+    ids=["empty", "blank", "a console log", "other JSON", "another metric", "null", "text"],
+)
+def test_a_log_without_one_metric_is_a_sentence_and_draws_nothing(content, sentence, tmp_path, monkeypatch):
+    logs = [tmp_path / "other.jsonl", write_log(tmp_path / "bapo.jsonl", make_run())]
+    logs[0].write_text(content)
+    with pytest.raises(SystemExit, match=f"other.*{re.escape(sentence)}"):
+        run_main(monkeypatch, *logs, "-o", tmp_path / "figures")
+    assert not (tmp_path / "figures").exists()
 
 
 def test_a_last_line_cut_short_is_skipped_with_a_warning(tmp_path):
     log = write_log(tmp_path / "killed.jsonl", make_run())
     log.write_bytes(log.read_bytes()[:-20])
-    with pytest.warns(UserWarning, match="killed.jsonl: the last line is cut short"):
+    with pytest.warns(UserWarning, match=r"killed.jsonl: 1 of 4 lines are cut short or not verl's.* line 4: {\"step"):
         run = read_run(log)
     assert [step for step, _ in run] == [1, 2, 3]
 
 
-@pytest.mark.parametrize("line", ["not json", '{"step": 1}', "7"])
-def test_another_broken_line_is_an_error_that_says_where(tmp_path, line):
-    log = write_log(tmp_path / "run.jsonl", make_run())
-    log.write_text(line + "\n" + log.read_text())
-    with pytest.raises(ValueError, match=f"run.jsonl:1 is not a line of verl's file logger: {re.escape(line)}$"):
-        read_run(log)
+@pytest.mark.parametrize("kept", [1, 10, 40, 200])
+def test_in_joined_logs_the_record_after_a_line_cut_short_is_kept(tmp_path, kept):
+    """As `cat` joins the log of a killed run with that of the run that resumed it."""
+    killed, resumed = (write_log(tmp_path / name, make_run()).read_bytes() for name in "ab")
+    last = killed.rindex(b"\n", 0, -1) + 1
+    (tmp_path / "run.jsonl").write_bytes(killed[: last + kept] + resumed)
+    with pytest.warns(UserWarning, match="run.jsonl: 1 of 7 lines are cut short or not verl's.* line 4: "):
+        run = read_run(tmp_path / "run.jsonl")
+    assert [step for step, _ in run] == [1, 2, 3, 1, 2, 3, 4]
+    assert run[3:] == make_run()
+
+
+def test_other_lines_are_counted_and_blank_ones_are_nothing(tmp_path):
+    log = write_log(tmp_path / "run.jsonl", make_run(2))
+    log.write_text("not json\n" + log.read_text().replace("\n", "\n \n\n") + '{"step": 1}\n7\n')
+    with pytest.warns(UserWarning, match="3 of 9 lines are cut short or not verl's.* line 1: not json$"):
+        assert read_run(log) == make_run(2)
+    log.write_text("\n" + "".join(json.dumps({"step": s, "data": d}) + "\n\n" for s, d in make_run(2)))
+    assert read_run(log) == make_run(2)
+
+
+@pytest.mark.parametrize("value", ["text", [1.0], {"a": 1}, 1e308, -1e308, 10**400], ids=lambda v: str(v)[:9])
+def test_a_value_that_cannot_be_drawn_is_a_gap_and_counted(tmp_path, value):
+    run = read_run(write_log(tmp_path / "run.jsonl", make_run(reward=[0.1, value, 0.3, value])))
+    with pytest.warns(UserWarning) as record:
+        draw({"run-seed0": run, "run-seed1": make_run()}, tmp_path)
+    said = f"run-seed0 has 2 values of critic/score/mean that are no numbers or beyond {LARGEST:g}, the first at step 2"
+    assert [str(w.message) for w in record] == [said]
+    np.testing.assert_array_equal(series(run, "critic/score/mean")[1], [0.1, math.nan, 0.3, math.nan])
+
+
+def test_the_largest_value_is_drawn(tmp_path):
+    draw({"run-seed0": make_run(2, reward=[LARGEST, -LARGEST]), "run-seed1": make_run()}, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a$b$", "$", r"$\frac{", "_hidden", "a\\b_c^d", "100%"])
+def test_a_name_is_printed_as_it_is(tmp_path, name):
+    draw({name: make_run(), "b-seed0": make_run(), "b-seed1": make_run()}, tmp_path)
+    figure, _ = panels({name: make_run(), "b": make_run()})
+    figure.draw_without_rendering()
+    assert words(figure.legends[0]) == [name.replace("$", r"\$"), "b"]  # how matplotlib is told of a plain $
+
+
+def test_eight_runs_and_a_folder_that_is_a_file_are_sentences(tmp_path, monkeypatch):
+    logs = [write_log(tmp_path / f"run{i}.jsonl", make_run()) for i in range(8)]
+    with pytest.raises(SystemExit, match="can tell 7 settings apart, got 8: run0, run1"):
+        run_main(monkeypatch, *logs, "-o", tmp_path / "figures")
+    with pytest.raises(SystemExit, match="run0.jsonl"):
+        run_main(monkeypatch, logs[0], "-o", logs[0])
 
 
 def test_a_log_that_is_not_there_is_a_sentence(tmp_path, monkeypatch):
@@ -245,6 +302,19 @@ def test_of_a_step_in_both_logs_of_a_resumed_run_the_later_counts():
 def test_runs_are_called_by_their_files_and_where_those_are_the_same_by_their_folders():
     assert names([Path("a/bapo.jsonl"), Path("b/grpo.jsonl")]) == ["bapo", "grpo"]
     assert names([Path("a/metrics.jsonl"), Path("b/metrics.jsonl")]) == ["a/metrics", "b/metrics"]
+
+
+def test_runs_that_differ_in_nothing_but_the_end_of_their_names_are_told_apart():
+    assert names([Path("a/run.jsonl"), Path("a/run.json")]) == ["a/run.jsonl", "a/run.json"]
+
+
+def test_without_matplotlib_the_extra_is_named(tmp_path):
+    (tmp_path / "matplotlib.py").write_text("raise ModuleNotFoundError(name='matplotlib')")
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}:{Path(__file__).parents[2]}"}
+    for how in (["-m", "bapo_verl.figures", "a.jsonl", "-o", "."], ["-c", "import bapo_verl.figures"]):
+        done = subprocess.run([sys.executable, *how], env=environment, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 1 and "pip install 'bapo-verl[figures]'" in done.stderr.splitlines()[-1]
+        assert ("Traceback" in done.stderr) == (how[0] == "-c")
 
 
 def test_the_command_draws_and_names_its_files(tmp_path):
