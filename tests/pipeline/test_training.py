@@ -36,12 +36,13 @@ def task(request, tmp_path_factory):
 
 
 def environment(task, **variables):
-    return {**os.environ, "TASK": str(task), "PYTHON": sys.executable, "STEPS": "3", **variables}
+    own = {"TASK": str(task), "PYTHON": sys.executable, "PYTHONPATH": str(ROOT), "STEPS": "3"}
+    return os.environ | own | variables
 
 
 def demo(directory, *overrides, script=SCRIPT):
     """The demo's watcher around the demo's script."""
-    watcher = [sys.executable, str(ROOT / "recipe" / "demo" / "demo.py"), "-o", str(directory), "--"]
+    watcher = [sys.executable, "-m", "recipe.demo.demo", "-o", str(directory), "--"]
     settings = ["trainer.val_before_train=False", "trainer.test_freq=-1"]
     return [*watcher, "bash", str(script), *settings, *overrides]
 
