@@ -113,7 +113,11 @@ class ContributionSums(NamedTuple):
 
 
 def contribution_sums(
-    ratio: Tensor, advantages: Tensor, path: SearchPath, weight: Tensor | None = None
+    ratio: Tensor,
+    advantages: Tensor,
+    path: SearchPath,
+    weight: Tensor | None = None,
+    bucket: Tensor | None = None,
 ) -> ContributionSums:
     """Sums over tokens from which rho follows for every point of the path (Eq. 8).
 
@@ -126,10 +130,13 @@ def contribution_sums(
         advantages: A_t, [n], finite.
         path: whose candidates are the edges of the buckets.
         weight: w_t >= 0, [n]; None for 1. Eq. 8 has pi_rollout(y_t) here: see `token_weight`.
+        bucket: of `bucket_of`, where the caller has it already.
     """
     ratio, advantages = ratio.double(), advantages.double()
     amount = advantages.abs() if weight is None else advantages.abs() * weight.double()
-    bucket, columns = bucket_of(ratio, advantages, path), (ratio * amount, amount, torch.ones_like(amount))
+    if bucket is None:
+        bucket = bucket_of(ratio, advantages, path)
+    columns = (ratio * amount, amount, torch.ones_like(amount))
     return ContributionSums(*(sum_buckets(bucket, column, path) for column in columns))
 
 

@@ -18,7 +18,6 @@ from bapo_verl.clipping import (
     Choice,
     ContributionSums,
     SearchPath,
-    bucket_of,
     split_sides,
     sum_buckets,
 )
@@ -54,14 +53,19 @@ def diagnosis_sums(
     ratio: Tensor,
     advantages: Tensor,
     answers: Tensor,
+    bucket: Tensor,
     path: SearchPath,
     is_weights: Tensor | None = None,
 ) -> DiagnosisSums:
-    """The sums that `diagnose` needs beside `contribution_sums`. All tensors [n]; `answers`: 1/k, as above."""
+    """The sums that `diagnose` needs beside `contribution_sums`. All tensors [n].
+
+    answers: 1/k, as above.
+    bucket: of `bucket_of`.
+    """
     log_prob, pi, amount = log_prob.double(), ratio.double(), advantages.double().abs()
     if is_weights is not None:
         pi = pi * is_weights.double()
-    bucket, pi_log = bucket_of(ratio, advantages, path), pi * log_prob
+    pi_log = pi * log_prob
     columns = (pi, pi_log, pi * amount, pi_log * amount, answers.double())
     return DiagnosisSums(*(sum_buckets(bucket, column, path) for column in columns), ratio_histogram(ratio))
 

@@ -20,6 +20,7 @@ from bapo_verl.clipping import (
     Choice,
     ContributionSums,
     SearchPath,
+    bucket_of,
     candidates,
     choose_bounds,
     contribution_sums,
@@ -103,9 +104,10 @@ class Search:
         weight = token_weight(old, self.config.token_weight, is_weights)
         columns = _defined(mask, ratio, advantages, weight, log_prob, answers, is_weights)
         ratio, advantages, weight, log_prob, answers, is_weights = columns
+        bucket = bucket_of(ratio, advantages, self.path)
         return Sums(
-            contribution_sums(ratio, advantages, self.path, weight),
-            diagnosis_sums(log_prob, ratio, advantages, answers, self.path, is_weights),
+            contribution_sums(ratio, advantages, self.path, weight, bucket),
+            diagnosis_sums(log_prob, ratio, advantages, answers, bucket, self.path, is_weights),
         )
 
 
@@ -139,8 +141,8 @@ def _defined(
     nan in `old_log_probs`, verl trains on the others, which are those that are counted here.
     """
     contribution = ratio * advantages if weight is None else ratio * advantages * weight
-    mask = mask & contribution.isfinite()
-    return [None if x is None else x[mask] for x in (ratio, advantages, weight, *more)]
+    index = (mask & contribution.isfinite()).flatten().nonzero()[:, 0]
+    return [None if x is None else x.take(index) for x in (ratio, advantages, weight, *more)]
 
 
 def tokens_of(

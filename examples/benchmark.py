@@ -32,7 +32,7 @@ from verl.workers.engine import EngineRegistry
 from verl.workers.utils.losses import ppo_loss
 from verl.workers.utils.padding import no_padding_2_padding, response_to_nested
 
-from bapo_verl.clipping import contribution_sums, probability_ratio
+from bapo_verl.clipping import bucket_of, contribution_sums, probability_ratio
 from bapo_verl.diagnosis import diagnosis_sums
 from bapo_verl.engine import BapoPolicyLossConfig
 from bapo_verl.policy_loss import UpdateConfig
@@ -139,10 +139,11 @@ def benchmark_diagnosis() -> None:
     tensors = (data["log_prob"], data["old_log_prob"], data["advantages"], answers)
     log_prob, old, advantages, answers = (tensor.flatten() for tensor in tensors)
     ratio = probability_ratio(log_prob, old)
+    bucket = bucket_of(ratio, advantages, path)
 
     t = medians(
         bounds=lambda: contribution_sums(ratio, advantages, path),
-        diagnosis=lambda: diagnosis_sums(log_prob, ratio, advantages, answers, path),
+        diagnosis=lambda: diagnosis_sums(log_prob, ratio, advantages, answers, bucket, path),
     )
     print(
         f"sums for the bounds {t['bounds']:.1f} ms, those of the diagnosis {t['diagnosis']:.1f} ms more for each "

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from bapo_verl.clipping import candidates, choose_bounds, contribution_sums, probability_ratio, search_path
+from bapo_verl.clipping import bucket_of, candidates, choose_bounds, contribution_sums, probability_ratio, search_path
 from bapo_verl.diagnosis import diagnose, diagnosis_sums, ratio_histogram, ratio_quantile
 
 FIXED = search_path([0.8], [1.2], "high_first")
@@ -22,7 +22,7 @@ def diagnosis(log_prob, old, advantages, mask, path=FIXED, is_weights=None, targ
     is_weights = None if is_weights is None else is_weights[mask]
     ratio = probability_ratio(log_prob, old)
     sums = contribution_sums(ratio, advantages, path, is_weights)
-    more = diagnosis_sums(log_prob, ratio, advantages, answers, path, is_weights)
+    more = diagnosis_sums(log_prob, ratio, advantages, answers, bucket_of(ratio, advantages, path), path, is_weights)
     return diagnose(sums, more, path, choose_bounds(sums, path, target, "value"))
 
 
