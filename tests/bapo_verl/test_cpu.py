@@ -42,6 +42,7 @@ def run_python(*args: str, cwd: Path, **env: str) -> subprocess.CompletedProcess
 # ------------------------------------------------------------------------------------------------ loading
 
 
+@pytest.mark.slow
 def test_nothing_is_loaded_unless_the_platform_is_cpu(tmp_path):
     code = "import sys, verl; print([m for m in ('bapo_verl.cpu', 'vllm', 'verl.workers') if m in sys.modules])"
     assert run_python("-c", code, cwd=tmp_path).stdout.strip().endswith("[]")
@@ -243,6 +244,7 @@ def test_verls_sockets_are_named_by_a_job_id_that_every_local_ray_gives():
     assert "job_id = ray.get_runtime_context().get_job_id()" in source
 
 
+@pytest.mark.slow
 def test_the_driver_says_it_in_one_sentence_and_a_dry_run_goes_on(tmp_path):
     command = ["-m", "verl.trainer.main_ppo", "+platform=cpu", "ray_kwargs.ray_init.num_cpus=4"]
     run = run_python(*command, cwd=tmp_path, VERL_PLATFORM="cpu")
@@ -337,6 +339,7 @@ def engine_of(tmp_path, monkeypatch):
         engine.llm_engine.engine_core.shutdown()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)  # a worker that fails does not answer, and the sender waits
 @pytest.mark.parametrize("tied", [False, True], ids=["untied", "tied"])
 def test_synced_weights_are_what_the_rollout_samples_from(tied, engine_of, tmp_path):

@@ -26,6 +26,7 @@ def by_key(overrides: list[str]) -> dict[str, str]:
     return dict(override.split("=", 1) for override in overrides)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda s: s.name)
 def test_a_script_gives_paths_and_node_counts_and_verl_accepts_them(script, stubs):
     done, (call,) = stubs.run(script, "trainer.test_freq=7", **variables(script, NGPUS_PER_NODE="4"))
@@ -55,6 +56,7 @@ def test_a_script_is_short_and_its_command_is_in_plain_sight(script):
     assert "exec python3 -m verl.trainer.main_ppo --config-dir" in text and '+algorithm="$ALGORITHM"' in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda s: s.name)
 def test_one_script_three_algorithms(script, stubs):
     """The same command thrice: it differs in the flag, and in the folder so that none resumes another's checkpoint.
@@ -207,6 +209,7 @@ def test_the_numbers_of_updates_in_the_message_are_those_of_the_recipes():
 # --------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda s: s.name)
 def test_the_smoke_test_is_the_run_with_short_lengths_that_fit_each_other(script, stubs):
     done, (call,) = stubs.run("smoke_test.sh", str(script), "trainer.save_freq=1", **variables(script))

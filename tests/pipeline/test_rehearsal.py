@@ -51,7 +51,7 @@ def test_a_script_trains_saves_and_its_checkpoint_is_evaluated(name, tiny, tmp_p
     for step, data in steps.items():
         shown = {key: round(data[key], 4) for key in ("actor/bapo/rho", "actor/bapo/c_high", "actor/grad_norm")}
         print(f"{name} ({ranks} rank, {updates:g} updates) step {step}: {shown}")
-        assert 0 <= data["actor/bapo/rho_start"] <= data["actor/bapo/rho"] <= 1
+        assert 0 <= data["actor/bapo/rho_start"] <= data["actor/bapo/rho"] + 1e-6 <= 1 + 1e-6
         assert data["actor/grad_norm"] > 0 and data["actor/entropy"] > 0 and data["actor/bapo/bypass_mode"] == 1
         assert 0 < data["critic/score/mean"] < 1 and data["response_length/max"] > 48
     # verl validates before the first step and after the last, on 16 answers to each problem.

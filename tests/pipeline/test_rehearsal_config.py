@@ -14,6 +14,8 @@ from tests.examples.stubs import Stubs, overrides_of, variables
 from tests.pipeline.rehearsals import COMPOSED, FILE, SCRIPTS, overrides, script_of, values
 from tests.recipe.composing import composed, differing
 
+pytestmark = pytest.mark.slow  # it composes each run twice
+
 
 @pytest.fixture
 def compose_script(tmp_path):

@@ -55,6 +55,7 @@ GRID = [("r1_distill_qwen_7b", algorithm, updates) for algorithm in ALGORITHMS f
 GRID += [(run, *pair) for run in RUNS if run != "r1_distill_qwen_7b" for pair in zip(ALGORITHMS, UPDATES, strict=True)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("run", "algorithm", "updates"), GRID)
 def test_every_algorithm_and_number_of_updates_is_accepted_by_verl(run, algorithm, updates):
     # The nodes for vLLM alone come with the script of separate_async; no other run reads them.
@@ -67,6 +68,7 @@ def test_every_algorithm_and_number_of_updates_is_accepted_by_verl(run, algorith
     assert config.trainer.v1.separate_async.parameter_sync_step == UPDATES[updates]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run", RUNS)
 def test_two_algorithms_differ_in_the_loss_and_nothing_else(run):
     names = (default_algorithm(run), "grpo", "clip_higher")
