@@ -222,7 +222,7 @@ def test_a_log_without_one_metric_is_a_sentence_and_draws_nothing(content, sente
 def test_a_last_line_cut_short_is_skipped_with_a_warning(tmp_path):
     log = write_log(tmp_path / "killed.jsonl", make_run())
     log.write_bytes(log.read_bytes()[:-20])
-    with pytest.warns(UserWarning, match=r"killed.jsonl: 1 of 4 lines are cut short or not verl's.* line 4: {\"step"):
+    with pytest.warns(UserWarning, match=r"killed.jsonl: 1 of 4 lines hold what is no whole record.* line 4: {\"step"):
         run = read_run(log)
     assert [step for step, _ in run] == [1, 2, 3]
 
@@ -233,7 +233,7 @@ def test_in_joined_logs_the_record_after_a_line_cut_short_is_kept(tmp_path, kept
     killed, resumed = (write_log(tmp_path / name, make_run()).read_bytes() for name in "ab")
     last = killed.rindex(b"\n", 0, -1) + 1
     (tmp_path / "run.jsonl").write_bytes(killed[: last + kept] + resumed)
-    with pytest.warns(UserWarning, match="run.jsonl: 1 of 7 lines are cut short or not verl's.* line 4: "):
+    with pytest.warns(UserWarning, match="run.jsonl: 1 of 7 lines hold what is no whole record.* line 4: "):
         run = read_run(tmp_path / "run.jsonl")
     assert [step for step, _ in run] == [1, 2, 3, 1, 2, 3, 4]
     assert run[3:] == make_run()
@@ -242,7 +242,7 @@ def test_in_joined_logs_the_record_after_a_line_cut_short_is_kept(tmp_path, kept
 def test_other_lines_are_counted_and_blank_ones_are_nothing(tmp_path):
     log = write_log(tmp_path / "run.jsonl", make_run(2))
     log.write_text("not json\n" + log.read_text().replace("\n", "\n \n\n") + '{"step": 1}\n7\n')
-    with pytest.warns(UserWarning, match="3 of 9 lines are cut short or not verl's.* line 1: not json$"):
+    with pytest.warns(UserWarning, match="3 of 9 lines hold what is no whole record.* line 1: not json$"):
         assert read_run(log) == make_run(2)
     log.write_text("\n" + "".join(json.dumps({"step": s, "data": d}) + "\n\n" for s, d in make_run(2)))
     assert read_run(log) == make_run(2)

@@ -341,7 +341,7 @@ def test_a_broken_file_is_a_sentence_with_its_path_and_line(file, content, sente
     path.write_bytes(content)
     with pytest.raises(prepare_data.DataError, match=re.escape(sentence.format(path=path))) as raised:
         prepare("aime24", path.parent if in_a_folder else path, tmp_path / "out")
-    assert "\n" not in str(raised.value) and str(raised.value).startswith("aime24, from ")
+    assert "\n" not in str(raised.value)
     assert list((tmp_path / "out").iterdir()) == []
 
 
