@@ -7,17 +7,20 @@ set -euo pipefail
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 MODEL_PATH=${MODEL_PATH:?set MODEL_PATH to a Hugging Face checkpoint, an absolute path or a hub id}
-DATA_DIR=${DATA_DIR:?set DATA_DIR to the folder that recipe/data/prepare_data.py filled}
+DATA_DIR=${DATA_DIR:?set DATA_DIR to the folder that recipe.data.prepare_data filled}
 OUTPUT_DIR=${OUTPUT_DIR:?set OUTPUT_DIR to where generations and tables go}
 DATA_SETS=${DATA_SETS:-aime24 aime25 math500}
 NNODES=${NNODES:-1}
 NGPUS_PER_NODE=${NGPUS_PER_NODE:-8}
+source "$ROOT/examples/checks.sh"
+number NNODES NGPUS_PER_NODE
 
 files=()
 for name in $DATA_SETS; do files+=("$DATA_DIR/$name.parquet"); done
 
-exec python3 "$ROOT/recipe/evaluation/evaluate.py" -o "$OUTPUT_DIR" --data "${files[@]}" -- \
-    actor_rollout_ref.model.path="$MODEL_PATH" \
+export PYTHONPATH=$ROOT${PYTHONPATH:+:$PYTHONPATH}
+exec python3 -m recipe.evaluation.evaluate -o "$OUTPUT_DIR" --data "${files[@]}" -- \
+    actor_rollout_ref.model.path="$(quoted "$MODEL_PATH")" \
     trainer.nnodes="$NNODES" \
     trainer.n_gpus_per_node="$NGPUS_PER_NODE" \
     "$@"

@@ -7,6 +7,9 @@ set -euo pipefail
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 CHECKPOINT=${CHECKPOINT:?set CHECKPOINT to a folder global_step_N of a run}
+source "$ROOT/examples/checks.sh"
+[[ -d $CHECKPOINT/actor ]] || stop "CHECKPOINT must be a folder global_step_N with a folder actor in it, got $CHECKPOINT"
+CHECKPOINT=$(realpath "$CHECKPOINT")
 export MODEL_PATH=$CHECKPOINT/merged
 
 if [ ! -e "$MODEL_PATH" ]; then

@@ -4,9 +4,34 @@
 #     MASTER_ADDR=10.0.0.1 NNODES=8 examples/ray_cluster.sh examples/run_bapo_r1_distill_qwen_7b_fsdp.sh ...
 # NNODES is the trainer's; run_..._separate_async.sh wants ROLLOUT_NNODES more.
 set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/checks.sh"
 
 MASTER_ADDR=${MASTER_ADDR:?set MASTER_ADDR to the address of one of the nodes, the same on all of them}
 export NNODES=${NNODES:?set NNODES to the number of nodes}
-export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=600 # seconds; Ray's 30 are few where nodes start one after another
+# Seconds in which the nodes must have come; Ray's 30 are few where they start one after another.
+export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=${RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT:-600}
 
-exec ray symmetric-run --address "$MASTER_ADDR:6379" --min-nodes $((NNODES + ${ROLLOUT_NNODES:-0})) -- bash "$@"
+[[ -f ${1-} ]] || stop "the first argument must be a script, got ${1-nothing}"
+[[ $MASTER_ADDR != *:* ]] || stop "MASTER_ADDR must be an address without a port, got $MASTER_ADDR"
+number NNODES RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT ${ROLLOUT_NNODES:+ROLLOUT_NNODES}
+nodes=$((NNODES + ${ROLLOUT_NNODES:-0}))
+address=$(getent ahostsv4 "$MASTER_ADDR" | sed -n '1s/ .*//p') ||
+    stop "MASTER_ADDR must have an IPv4 address, got $MASTER_ADDR"
+
+# Debian gives a node's own name the address 127.0.1.1, and Ray would take the head for a worker.
+[[ $address != 127.* || $nodes == 1 ]] ||
+    stop "MASTER_ADDR must be an address that the other nodes reach, got $MASTER_ADDR, which is $address here"
+address=${address/#127.*/127.0.0.1} # the only one of them that Ray takes for this node
+
+if [[ " $(hostname -I) 127.0.0.1 " == *" $address "* ]]; then
+    bash "$@" --cfg job >/dev/null # what the script refuses, it refuses before the nodes are waited for
+else
+    # Ray's own client gives up after 40 seconds where the head's port is closed.
+    until timeout 5 bash -c "exec 3<>/dev/tcp/$address/6379" 2>/dev/null; do
+        ((SECONDS < RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT)) ||
+            stop "the head $MASTER_ADDR has not opened port 6379 within $SECONDS seconds"
+        sleep 2
+    done
+fi
+
+exec ray symmetric-run --address "$address:6379" --min-nodes "$nodes" -- bash "$@"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# BAPO or a baseline on two CPU cores: stock verl, FSDP2 over gloo, vLLM rollouts, a Qwen2 of 0.3M parameters, eight updates on each
-# rollout batch (two epochs of four mini-batches). examples/demo.sh makes what this needs, runs it and shows what came
+# BAPO or a baseline on two CPU cores: stock verl, FSDP2 over gloo, vLLM rollouts, a Qwen2 of 0.3M parameters, and eight
+# updates on each rollout batch, as in recipe/experiment. examples/demo.sh makes what this needs, runs it and shows what came
 # out. Any of verl's keys can follow on the command line.
 set -euo pipefail
 
@@ -25,10 +25,8 @@ exec "$PYTHON" -m verl.trainer.main_ppo +platform=cpu ${ALGORITHM:++algorithm="$
     data.max_prompt_length=16 \
     data.max_response_length=20 \
     actor_rollout_ref.model.path="$MODEL_PATH" \
-    actor_rollout_ref.model.use_remove_padding=False \
-    actor_rollout_ref.actor.optim.lr=8e-4 \
-    actor_rollout_ref.actor.ppo_mini_batch_size=4 \
-    actor_rollout_ref.actor.ppo_epochs=2 \
+    actor_rollout_ref.actor.optim.lr=4e-4 \
+    actor_rollout_ref.actor.ppo_mini_batch_size=2 \
     actor_rollout_ref.actor.shuffle=True \
     actor_rollout_ref.actor.calculate_entropy=True \
     actor_rollout_ref.actor.use_dynamic_bsz=True \

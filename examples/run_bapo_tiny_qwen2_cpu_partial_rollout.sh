@@ -2,7 +2,7 @@
 # Partial rollout on two CPU cores: answers that are in flight when a batch is full are aborted and go on with newer
 # weights, so that one answer mixes policies, as the log's training/off_policy/trajectory_spans shows. r is measured
 # against the policies that wrote each token (bypass_mode), as in the paper.
-#     python recipe/demo/demo.py -o DIR -- bash examples/run_bapo_tiny_qwen2_cpu_partial_rollout.sh
+#     python -m recipe.demo.demo -o DIR -- bash examples/run_bapo_tiny_qwen2_cpu_partial_rollout.sh
 set -euo pipefail
 
 # max_num_seqs is no multiple of the 8 answers to a problem, so that a full batch always finds some half written.

@@ -1,8 +1,8 @@
 """GPU memory, smallest cluster and hours of each run, on paper: nothing in these tables was measured.
 
-    python recipe/sizing.py                                   the smallest and the recommended cluster of H100s
-    python recipe/sizing.py --nodes 4 --gpu-memory 141 --bandwidth 4.8        yours, here of H200s
-    python recipe/sizing.py r1_distill_qwen_7b --model MODEL_PATH             with the shape of a local config.json
+    python -m recipe.sizing                                   the smallest and the recommended cluster of H100s
+    python -m recipe.sizing --nodes 4 --gpu-memory 141 --bandwidth 4.8        yours, here of H200s
+    python -m recipe.sizing r1_distill_qwen_7b --model MODEL_PATH             with the shape of a local config.json
 
 Settings are those of recipe/config/*.yaml, FLOPs those of verl's own counter. Bytes for one GPU, with P parameters on N
 GPUs, T tokens of a micro-batch on this GPU, L layers of width H and MLP width I, vocabulary V:
@@ -30,7 +30,7 @@ memory traffic: vLLM's weights once for each token of the longest answer, and ag
 that the KV cache lets in; and the cache of each answer once for each of its tokens. Both together are SHARE of the
 step. Skywork-OR1 quotes 1000 to 2000 seconds for 32 prompts of its 32B at 32k on 32 H800 (its issue 21). MFU and
 BANDWIDTH_SHARE were lowered until these formulas, with a forward for old_log_probs, which its step has and ours has
-not, came near it, to 1150 (tests/test_recipe.py), so that figure is no check of them.
+not, came near it, to 1150 (tests/recipe/test_sizing.py), so that figure is no check of them.
 """
 
 import argparse

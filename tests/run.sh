@@ -2,7 +2,7 @@
 # The tests, in the environment of the demo (made if it is not there). Other arguments go to pytest.
 #
 #     bash tests/run.sh          every test, with verl's other engines in a second environment (half an hour)
-#     bash tests/run.sh fast     lint and the tests of FAST: math, loss, config, docs, grading (under three minutes)
+#     bash tests/run.sh fast     lint and the tests that no marker calls slow (under three minutes)
 #     bash tests/run.sh gpu      tests/gpu on one NVIDIA GPU, in the environment that is active: requirements.txt, or the
 #                                shorter list of tests/gpu/requirements-engine.txt (under ten minutes)
 set -euo pipefail
@@ -15,24 +15,6 @@ if [ "${1:-}" = gpu ]; then
         --disable-warnings tests/gpu "${@:2}" # no doctests: what verl imports may not be there
 fi
 TESTS=()
-FAST=(
-    bapo_verl/clipping.py # doctests
-    bapo_verl/diagnosis.py
-    tests/bapo_verl/test_clipping.py
-    tests/bapo_verl/test_config.py
-    tests/bapo_verl/test_diagnosis.py
-    tests/test_docs.py
-    tests/bapo_verl/test_engine_contract.py
-    tests/bapo_verl/test_figures.py
-    tests/test_math_reward.py::test_case
-    tests/test_math_reward.py::test_doctests
-    tests/test_math_reward.py::test_every_rewriting_rule_has_an_example_that_fails_without_it
-    tests/test_math_reward.py::test_math_verifys_own_cases
-    tests/bapo_verl/test_packaging.py::test_the_requirements_bring_what_is_imported_and_pytests_plugins
-    tests/bapo_verl/test_policy_loss.py
-    tests/bapo_verl/test_verl_assumptions.py
-)
-
 source "$ROOT/examples/cpu_environment.sh"
 make_environment "$ROOT"
 
@@ -47,7 +29,7 @@ install_engines() {
 }
 if [ "${1:-}" = fast ]; then
     shift
-    TESTS=("${FAST[@]}")
+    TESTS=(-m "not slow and not pipeline and not engines")
 else
     make_environment_of "$ROOT" engines install_engines \
         "$ROOT/tests/requirements-engines.txt" "$ROOT/requirements-cpu.txt" "$ROOT/pyproject.toml"

@@ -1,7 +1,7 @@
 r"""reward/: results, reasons, and that no answer can stop the grader.
 
 The grader is loaded as verl loads it, by path. What these tests do NOT exercise: several nodes, a machine under memory
-pressure, the whole training pipeline (tests/test_cpu.py does).
+pressure, the whole training pipeline (tests/bapo_verl/test_cpu.py does).
 """
 
 import asyncio

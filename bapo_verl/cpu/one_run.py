@@ -11,6 +11,17 @@ import psutil
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+# Hydra's flags that print something and start nothing.
+DRY = {"--cfg", "-c", "--info", "-i", "--help", "-h", "--hydra-help", "--version"}
+
+
+def is_run(command: list[str]) -> bool:
+    """Whether a command line is `... -m verl.trainer.main_ppo ...` and none of Hydra's dry runs."""
+    for place, pair in enumerate(zip(command, command[1:], strict=False)):
+        if pair == ("-m", "verl.trainer.main_ppo"):
+            return DRY.isdisjoint(argument.partition("=")[0] for argument in command[place + 2 :])
+    return False
+
 
 def other_runs() -> list[int]:
     """Process ids of the other `verl.trainer.main_ppo` on this machine."""
@@ -18,8 +29,7 @@ def other_runs() -> list[int]:
     runs = []
     for process in psutil.process_iter(["pid", "cmdline", "status"]):
         if process.info["pid"] not in mine and process.info["status"] != psutil.STATUS_ZOMBIE:
-            command = process.info["cmdline"] or []
-            if any(a == "-m" and b == "verl.trainer.main_ppo" for a, b in zip(command, command[1:], strict=False)):
+            if is_run(process.info["cmdline"] or []):
                 runs.append(process.info["pid"])
     return runs
 

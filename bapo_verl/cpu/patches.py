@@ -4,7 +4,7 @@
 "cpu:gloo,<device>:<backend>". Where the device is itself the cpu this reads "cpu:gloo,cpu:gloo", and torch refuses a
 device named twice. The function takes a backend, but verl's training worker passes none.
 
-`tests/test_cpu.py` fails when the unpatched code works. This file can be deleted then.
+`tests/bapo_verl/test_cpu.py` fails when the unpatched code works. This file can be deleted then.
 """
 
 from verl.utils import distributed

@@ -1,7 +1,7 @@
 """Samples a checkpoint on test sets through verl's own validation, grades the answers, and prints the tables.
 
-    python recipe/evaluation/evaluate.py -o DIR --data aime24.parquet ... -- actor_rollout_ref.model.path=MODEL ...
-    python recipe/evaluation/evaluate.py -o DIR        grades again what DIR holds, and generates nothing
+    python -m recipe.evaluation.evaluate -o DIR --data aime24.parquet ... -- actor_rollout_ref.model.path=MODEL ...
+    python -m recipe.evaluation.evaluate -o DIR        grades again what DIR holds, and generates nothing
 
 What follows `--` are verl's keys, over those of recipe/config/evaluate.yaml; MODEL is a Hugging Face checkpoint,
 merged if it is one of verl's (`python -m verl.model_merger merge`). examples/evaluate.sh is this command with its
@@ -27,17 +27,23 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow.parquet
-from scores import Sample, as_markdown, as_text, published, quoted_table, reason_table, score_table, statistics
 from tqdm import tqdm
 
-RECIPE = Path(__file__).resolve().parents[1]
-sys.path.append(str(RECIPE))  # for what several of its folders share
+from recipe.evaluation.scores import (
+    Sample,
+    as_markdown,
+    as_text,
+    published,
+    quoted_table,
+    reason_table,
+    score_table,
+    statistics,
+)
+from recipe.files import write_whole
+from recipe.grader import REWARD, load_reward
+from recipe.process import Run, interrupt_on_signals, waiting_bar
 
-from files import write_whole  # noqa: E402
-from grader import REWARD, load_reward  # noqa: E402
-from process import Run, interrupt_on_signals, waiting_bar  # noqa: E402
-
-CONFIG = RECIPE / "config"
+CONFIG = Path(__file__).resolve().parents[1] / "config"
 SETTINGS = {  # what decides the answers, by verl's key; the hardware does not
     "model": "actor_rollout_ref.model.path",
     "samples": "actor_rollout_ref.rollout.val_kwargs.n",
@@ -92,14 +98,20 @@ def check_finished(directory: Path, settings: dict) -> None:
             )
 
 
+def override(key: str, path: Path) -> str:
+    """`key=path` in Hydra's grammar, whatever characters the path has."""
+    quoted = str(path).replace("'", r"\'")
+    return f"{key}='{quoted}'"
+
+
 def command(data: Path, dump: Path, overrides: list[str]) -> list[str]:
     """verl's trainer, which with evaluate.yaml does one validation."""
     return [
         *(sys.executable, "-m", "verl.trainer.main_ppo", "--config-dir", str(CONFIG), "--config-name", "evaluate"),
-        f"data.val_files={data}",
-        f"trainer.validation_data_dir={dump}",
-        f"reward.custom_reward_function.path={REWARD}",
-        f"reward.reward_manager.module.path={Path(__file__).with_name('length_reward_manager.py').resolve()}",
+        override("data.val_files", data),
+        override("trainer.validation_data_dir", dump),
+        override("reward.custom_reward_function.path", REWARD),
+        override("reward.reward_manager.module.path", Path(__file__).with_name("length_reward_manager.py").resolve()),
         *overrides,
     ]
 
@@ -234,7 +246,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
     parser.add_argument(
-        "--data", type=Path, nargs="*", default=[], metavar="NAME.parquet", help="of recipe/data/prepare_data.py"
+        "--data", type=Path, nargs="*", default=[], metavar="NAME.parquet", help="of recipe.data.prepare_data"
     )
     parser.add_argument("overrides", nargs="*", metavar="-- KEY=VALUE", help="verl's keys")
     return parser.parse_args()
@@ -243,7 +255,7 @@ def parse_args() -> argparse.Namespace:
 def evaluate(output: Path, data: list[Path], overrides: list[str]) -> None:
     for path in data:
         if not path.is_file():
-            raise EvaluationError(f"--data {path} is not there: recipe/data/prepare_data.py makes it")
+            raise EvaluationError(f"--data {path} is not there: recipe.data.prepare_data makes it")
     common = compose(overrides) if data else {}
     for path in data:
         settings = settings_of(path, common)

@@ -110,12 +110,12 @@ class Plan:
 
     def judging(self, regimes: list[str], chosen: pandas.DataFrame, seeds: list[int]) -> list[PlannedRun]:
         """Runs at the rate that was chosen for the method in the regime (for the long ones: in the main one)."""
-        return [
-            self.run(regime, method, best_rate(chosen, MAIN if regime == "long" else regime, method), seed, chosen)
-            for seed in seeds
+        rates = {
+            (regime, method): best_rate(chosen, MAIN if regime == "long" else regime, method)
             for regime in regimes
             for method in self.names(regime, chosen)
-        ]
+        }
+        return [self.run(*key, rate, seed, chosen) for seed in seeds for key, rate in rates.items() if rate is not None]
 
     def curves(self, chosen: pandas.DataFrame, seeds: list[int]) -> list[PlannedRun]:
         return [

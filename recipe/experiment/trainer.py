@@ -9,7 +9,7 @@ import json
 import random
 import time
 from collections import deque
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +21,10 @@ from verl.trainer.ppo.core_algos import compute_grpo_outcome_advantage
 from verl.workers.config import FSDPActorConfig, FSDPOptimizerConfig
 from verl.workers.config.optimizer import build_optimizer
 
+from bapo_verl.clipping import Bounds
 from bapo_verl.policy_loss import UpdateConfig, compute_policy_loss_bapo
+from bapo_verl.policy_loss_config import BapoPolicyLossConfig
+from bapo_verl.search import Search, Tokens
 from recipe.tiny_task.task import MAX_RESPONSE_TOKENS, all_problems, encode_prompt, is_right
 
 BASE = Path(__file__).parents[1] / "tiny_task" / "base"
@@ -113,10 +116,8 @@ class Policy:
         config = FSDPOptimizerConfig(lr=setting.lr, override_optimizer_config={"foreach": True})
         self.optimizer = build_optimizer(model.parameters(), config)
         self.clip_grad = config.clip_grad
-        update = UpdateConfig(bypass_mode=True, **setting.policy_loss)
-        self.actor = FSDPActorConfig(
-            strategy="fsdp2", rollout_n=setting.answers, ppo_micro_batch_size_per_gpu=1, policy_loss=update
-        )
+        self.actor = FSDPActorConfig(strategy="fsdp2", rollout_n=setting.answers, ppo_micro_batch_size_per_gpu=1)
+        self.search = Search(BapoPolicyLossConfig(**setting.policy_loss), self.actor.clip_ratio_c)
 
     def update(self, rollout: Rollout, advantages: Tensor) -> dict[str, float]:
         """One optimizer step on a mini-batch; advantages: [B, T]. Returns verl's and BAPO's metrics."""
@@ -134,13 +135,22 @@ class Policy:
         return [part for part in rows if len(part)]
 
     def backward(self, rollout: Rollout, advantages: Tensor) -> dict[str, float]:
-        distributions = log_distributions(self.model, rollout)
-        log_prob = distributions.gather(-1, rollout.tokens[..., None])[..., 0]
+        """Forward and backward, with the bounds that the search finds for these answers."""
+        searched: dict[str, float] = {}
+
+        def bounds_of(tokens: Tokens) -> Bounds:
+            sums = self.search.add_up([tokens])
+            choice = self.search.choose(sums.contribution)
+            searched.update(self.search.metrics(choice, sums))
+            return choice.bounds
+
+        log_prob = log_distributions(self.model, rollout).gather(-1, rollout.tokens[..., None])[..., 0]
+        config = replace(self.actor, policy_loss=UpdateConfig(bounds_of=bounds_of))
         loss, metrics = compute_policy_loss_bapo(
-            rollout.log_probs, log_prob, advantages, rollout.mask, "token-mean", self.actor
+            rollout.log_probs, log_prob, advantages, rollout.mask, "token-mean", config
         )
         loss.backward()
-        return {key: float(value) for key, value in metrics.items()}
+        return {key: float(value) for key, value in (metrics | searched).items()}
 
 
 def means(records: list[dict[str, float]]) -> dict[str, float]:

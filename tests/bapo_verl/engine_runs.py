@@ -59,17 +59,16 @@ def add_teacher(data, loss_mode):
     tu.assign_non_tensor(data, distillation_use_topk=topk)
 
 
-def spoiled_loss(spoil, function, rank, **arguments):
-    """The loss function, where one log-prob of the model in the first micro-batch of one rank is another number."""
+def spoiled_loss(function, value, **arguments):
+    """The loss function, where one log-prob of the model in each micro-batch is another number."""
     output = arguments["model_output"]
-    if rank == spoil["rank"] and spoil["micro_batches"].pop(0):
-        log_probs = output["log_probs"]
-        last = torch.arange(len(log_probs.values())) == log_probs.offsets()[1] - 2  # of the first answer's last token
-        if math.isnan(spoil["value"]):  # as from logits that are nan, whose gradient is nan whatever comes in
-            values = log_probs.values() * torch.where(last, spoil["value"], 1)
-        else:
-            values = log_probs.values() + torch.where(last, spoil["value"], 0)
-        output["log_probs"] = torch.nested.nested_tensor_from_jagged(values, log_probs.offsets())
+    log_probs = output["log_probs"]
+    last = torch.arange(len(log_probs.values())) == log_probs.offsets()[1] - 2  # of the first answer's last token
+    if math.isnan(value):  # as from logits that are nan, whose gradient is nan whatever comes in
+        values = log_probs.values() * torch.where(last, value, 1)
+    else:
+        values = log_probs.values() + torch.where(last, value, 0)
+    output["log_probs"] = torch.nested.nested_tensor_from_jagged(values, log_probs.offsets())
     return function(**arguments)
 
 
@@ -200,9 +199,8 @@ def updates(rank, world, out, model, policy_loss, setting):
             without_gradient.zero_()
             weights = [parameter.detach().clone() for parameter in engine.module.parameters()]
             function = loss_function
-            if setting.get("spoil"):
-                spoil = dict(rank=world - 1, value=setting["value"], micro_batches=[True] + [False] * 99)
-                function = partial(partial(spoiled_loss, spoil, loss_function.func, rank), **loss_function.keywords)
+            if setting.get("spoil") and rank == world - 1:
+                function = partial(spoiled_loss, loss_function.func, setting["value"], **loss_function.keywords)
             with mock.patch.object(engine, "forward_step", wraps=engine.forward_step) as forward:
                 output = engine.train_batch(data, function)
             moved = not all(map(torch.equal, weights, (p.detach() for p in engine.module.parameters())))

@@ -33,7 +33,7 @@ def model(tmp_path_factory):
     ],
     ids=str,
 )
-def test_one_number_that_is_not_finite_on_one_rank(model, setting, is_trained, scope):
+def test_a_number_that_is_not_finite_on_one_rank(model, setting, is_trained, scope):
     """The update is skipped where stock verl skips it and made where stock verl makes it, and no rank hangs."""
     stock = run(model, world=2, stock=True, **setting)
     got = run(model, world=2, policy_loss=dict(search_scope=scope), **setting)

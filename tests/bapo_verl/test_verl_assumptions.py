@@ -3,8 +3,7 @@
 CONTRIBUTING.md says how to move to another version. Each test says what is relied on, and its mark `used_by` in which
 of our files. Where it fails, verl has changed it: read verl's new code, change our file, then the test. What needs more
 than a look at verl is tested in other files: `ELSEWHERE` names those tests. Several fail when a workaround is no longer
-needed, so that it can be deleted. What recipe/ needs of verl is tested in test_recipe.py, test_evaluate.py and
-test_laboratory.py.
+needed, so that it can be deleted. What recipe/ needs of verl is tested in recipe/ and test_laboratory.py.
 """
 
 import ast
@@ -93,42 +92,42 @@ ELSEWHERE = [
         "recipe/README.md",
     ),
     (
-        "test_cpu.py::test_device_module_has_every_name_verl_uses",
+        "bapo_verl/test_cpu.py::test_device_module_has_every_name_verl_uses",
         "the calls on `torch.<device>`",
         "bapo_verl/cpu/device_module.py",
     ),
     (
-        "test_cpu.py::test_verl_has_no_engine_for_the_device_cpu",
+        "bapo_verl/test_cpu.py::test_verl_has_no_engine_for_the_device_cpu",
         "the reason for VERL_ENGINE_DEVICE",
         "bapo_verl/cpu/__init__.py",
     ),
     (
-        "test_cpu.py::test_stock_process_group_names_the_cpu_twice",
+        "bapo_verl/test_cpu.py::test_stock_process_group_names_the_cpu_twice",
         "the reason for patches.py",
         "bapo_verl/cpu/patches.py",
     ),
     (
-        "test_cpu.py::test_patched_process_group_is_gloo",
+        "bapo_verl/test_cpu.py::test_patched_process_group_is_gloo",
         "verl.workers imports the patched function by its name",
         "bapo_verl/cpu/patches.py",
     ),
     (
-        "test_cpu.py::test_the_cpu_build_is_not_called_vllm",
+        "bapo_verl/test_cpu.py::test_the_cpu_build_is_not_called_vllm",
         "the reason for vllm_metadata.py",
         "bapo_verl/cpu/vllm_metadata.py",
     ),
     (
-        "test_cpu.py::test_vllm_does_not_find_its_cpu_platform_by_itself",
+        "bapo_verl/test_cpu.py::test_vllm_does_not_find_its_cpu_platform_by_itself",
         "the reason for VLLM_TARGET_DEVICE",
         "bapo_verl/cpu/__init__.py",
     ),
     (
-        "test_cpu.py::test_verls_sockets_are_named_by_a_job_id_that_every_local_ray_gives",
+        "bapo_verl/test_cpu.py::test_verls_sockets_are_named_by_a_job_id_that_every_local_ray_gives",
         "the reason for one_run.py",
         "bapo_verl/cpu/one_run.py",
     ),
     (
-        "test_cpu.py::test_synced_weights_are_what_the_rollout_samples_from",
+        "bapo_verl/test_cpu.py::test_synced_weights_are_what_the_rollout_samples_from",
         "vLLM's reload of packed weights, and of a tied head",
         "bapo_verl/cpu/worker_extension.py",
     ),

@@ -24,7 +24,7 @@ from verl.utils.device import get_device_id, get_torch_device
 
 from bapo_verl.cpu import patches
 from bapo_verl.cpu.logical_cpus import LogicalCpuCheck, required_cpus
-from bapo_verl.cpu.one_run import OneRunCheck, other_runs
+from bapo_verl.cpu.one_run import OneRunCheck, is_run, other_runs
 from bapo_verl.cpu.platform import PlatformCPU
 from bapo_verl.cpu.vllm_metadata import VllmCpuFinder
 
@@ -216,6 +216,24 @@ def test_a_second_run_on_the_machine_is_refused():
         other.kill()
     other.wait()
     assert other.pid not in other_runs()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "run"),
+    [
+        ([], True),
+        (["trainer.c=-c", "+algorithm=bapo"], True),
+        (["+algorithm=bapo", "--cfg", "job"], False),
+        (["--cfg=job", "--resolve"], False),
+        (["-c", "job"], False),
+        (["--info", "searchpath"], False),
+        (["--help"], False),
+    ],
+)
+def test_a_dry_run_is_no_run(arguments, run):
+    assert is_run(["python3", "-m", "verl.trainer.main_ppo", *arguments]) == run
+    assert not is_run(["python3", "-m", "verl.model_merger", *arguments])
+    assert is_run(["python3", "-c", "pass", "-m", "verl.trainer.main_ppo"])  # what comes before is not Hydra's
 
 
 def test_verls_sockets_are_named_by_a_job_id_that_every_local_ray_gives():

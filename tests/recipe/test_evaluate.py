@@ -14,16 +14,16 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import datasets
-import evaluate
 import numpy as np
 import pytest
-import scores
-from length_reward_manager import LengthRewardManager
 from omegaconf import OmegaConf
-from process import waiting_bar
-from scores import Sample
 
-ROOT = Path(__file__).resolve().parents[1]
+from recipe.evaluation import evaluate, scores
+from recipe.evaluation.length_reward_manager import LengthRewardManager
+from recipe.evaluation.scores import Sample
+from recipe.process import waiting_bar
+
+ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "recipe"
 
 
@@ -301,7 +301,7 @@ def test_progress_is_the_answers_of_all_reward_workers_whatever_the_log_says(tmp
 
 def test_a_data_file_that_is_not_there_is_a_sentence(verl, tmp_path):
     with pytest.raises(
-        evaluate.EvaluationError, match="aime24.parquet is not there: recipe/data/prepare_data.py makes it"
+        evaluate.EvaluationError, match="aime24.parquet is not there: recipe.data.prepare_data makes it"
     ):
         evaluate.evaluate(tmp_path, [tmp_path / "aime24.parquet"], [])
 
@@ -337,8 +337,8 @@ def test_the_script_says_what_it_needs(tmp_path):
 @pytest.mark.pipeline
 @pytest.mark.timeout(600)
 def test_the_script_evaluates_a_model_and_does_not_generate_twice(tmp_path):
-    """The miniature's base model, of whose answers some are right, some wrong, and some cut off."""
-    base = ROOT / "recipe" / "miniature" / "base"
+    """The demo's base model, of whose answers some are right, some wrong, and some cut off."""
+    base = ROOT / "recipe" / "tiny_task" / "base"
     datasets.Dataset.from_parquet(str(base / "test.parquet")).select(range(24)).to_parquet(tmp_path / "few.parquet")
 
     def script(temperature):

@@ -11,16 +11,15 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from bapo_verl.diagnosis import METRICS
+from tests.pipeline.processes import TIME_LIMIT, processes_in
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "examples" / "run_bapo_tiny_qwen2_cpu.sh"
 PARTIAL_ROLLOUT = ROOT / "examples" / "run_bapo_tiny_qwen2_cpu_partial_rollout.sh"
 BYPASS = "algorithm.rollout_correction.bypass_mode"
-TIME_LIMIT = 600
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(2 * TIME_LIMIT)]
 
@@ -29,20 +28,21 @@ pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(2 * TIME_LIMIT)]
 def task(request, tmp_path_factory):
     """The demo's task: the base model of the repository, and one with tied embeddings, warmed up for less long."""
     if request.param == "untied":
-        return ROOT / "recipe" / "miniature" / "base"
+        return ROOT / "recipe" / "tiny_task" / "base"
     path = tmp_path_factory.mktemp("task") / request.param
-    command = [sys.executable, str(ROOT / "recipe" / "miniature" / "task.py"), "-o", str(path)]
+    command = [sys.executable, "-m", "recipe.tiny_task.task", "-o", str(path)]
     subprocess.run([*command, "--tied", "--steps", "240"], check=True, timeout=TIME_LIMIT)
     return path
 
 
 def environment(task, **variables):
-    return {**os.environ, "TASK": str(task), "PYTHON": sys.executable, "STEPS": "3", **variables}
+    own = {"TASK": str(task), "PYTHON": sys.executable, "PYTHONPATH": str(ROOT), "STEPS": "3"}
+    return os.environ | own | variables
 
 
 def demo(directory, *overrides, script=SCRIPT):
     """The demo's watcher around the demo's script."""
-    watcher = [sys.executable, str(ROOT / "recipe" / "demo" / "demo.py"), "-o", str(directory), "--"]
+    watcher = [sys.executable, "-m", "recipe.demo.demo", "-o", str(directory), "--"]
     settings = ["trainer.val_before_train=False", "trainer.test_freq=-1"]
     return [*watcher, "bash", str(script), *settings, *overrides]
 
@@ -62,18 +62,6 @@ def train(task, directory, *overrides, script=SCRIPT, steps=3):
 
 def metrics(path):
     return [json.loads(line)["data"] for line in path.read_text().splitlines()]
-
-
-def descendants_of_a_run(directory):
-    """Processes that work in the run's directory: Ray's, verl's and vLLM's inherit it."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if Path(process.cwd()).is_relative_to(directory) and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue
-    return found
 
 
 def test_the_pipeline_trains_with_bapo(task, tmp_path):
@@ -100,7 +88,7 @@ def test_the_pipeline_trains_with_bapo(task, tmp_path):
     assert [line[0] for line in lines if line and line[0] in "123"] == ["1", "2", "3"]
     for name in ("picture", "metrics", "log"):
         assert Path(next(line[1] for line in lines if line and line[0] == name)).is_file()
-    assert descendants_of_a_run(directory) == []
+    assert processes_in(directory) == []
 
 
 @pytest.mark.parametrize("bypass_mode", [True, False])
@@ -167,7 +155,7 @@ def test_a_killed_run_resumes_with_the_same_steps_and_the_same_data(task, tmp_pa
     process = start(killed)
     wait_for_steps(process, killed, 3)
     process.kill()
-    for survivor in descendants_of_a_run(killed):
+    for survivor in processes_in(killed):
         survivor.kill()
     process.wait()
     process = start(resumed)
@@ -203,10 +191,10 @@ def test_ctrl_c_leaves_no_process_behind(task, tmp_path):
     process = subprocess.Popen(demo(directory, "trainer.total_training_steps=1000"), env=environment(task),
                                stdout=subprocess.PIPE, text=True)  # fmt: skip
     wait_for_steps(process, directory, 1)
-    names = {p.name() for p in descendants_of_a_run(directory)}
+    names = {p.name() for p in processes_in(directory)}
     assert {"raylet"} <= names and any("VLLM" in name for name in names)  # there is something to leave behind
 
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=60) == 130
     assert "interrupted" in process.stdout.read()
-    assert descendants_of_a_run(directory) == []
+    assert processes_in(directory) == []

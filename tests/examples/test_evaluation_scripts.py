@@ -1,0 +1,72 @@
+"""evaluate.sh and evaluate_checkpoint.sh with a stand-in for python3; tests/pipeline/test_rehearsal.py runs them."""
+
+import subprocess
+
+import pytest
+
+from tests.examples.stubs import EXAMPLES, Stubs
+from tests.recipe.composing import composed
+
+PATHS = {"DATA_DIR": "/data", "OUTPUT_DIR": "/out"}
+
+
+@pytest.fixture
+def stubs(tmp_path):
+    return Stubs(tmp_path, "python3")
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    step = tmp_path / "global_step_20"
+    (step / "actor").mkdir(parents=True)
+    return step
+
+
+def test_a_checkpoint_is_merged_once_and_evaluated(stubs, checkpoint):
+    done, (merge, evaluate) = stubs.run("evaluate_checkpoint.sh", "a=b", CHECKPOINT=str(checkpoint), **PATHS)
+    assert done.returncode == 0, done.stderr
+    folders = f"--local_dir {checkpoint}/actor --target_dir {checkpoint}/merged.part"
+    assert merge[1:] == f"-m verl.model_merger merge --backend fsdp {folders}".split()
+    assert evaluate[1:5] == ["-m", "recipe.evaluation.evaluate", "-o", "/out"] and evaluate[-1] == "a=b"
+    assert f"actor_rollout_ref.model.path='{checkpoint}/merged'" in evaluate
+    done, (evaluate,) = stubs.run("evaluate_checkpoint.sh", CHECKPOINT=str(checkpoint), **PATHS)
+    assert evaluate[2] == "recipe.evaluation.evaluate"
+
+
+def test_a_relative_checkpoint_is_made_absolute(stubs, checkpoint):
+    _, (*_, evaluate) = stubs.run("evaluate_checkpoint.sh", CHECKPOINT=checkpoint.name, **PATHS)
+    assert f"actor_rollout_ref.model.path='{checkpoint}/merged'" in evaluate
+
+
+@pytest.mark.parametrize("folder", ["", "actor"])
+def test_a_folder_that_is_no_checkpoint_is_a_sentence_and_nothing_is_made_in_it(folder, stubs, checkpoint):
+    """Its run, or the shards themselves."""
+    wrong = checkpoint / folder if folder else checkpoint.parent
+    done, called = stubs.run("evaluate_checkpoint.sh", CHECKPOINT=str(wrong), **PATHS)
+    rule = f"CHECKPOINT must be a folder global_step_N with a folder actor in it, got {wrong}\n"
+    assert (done.returncode, done.stderr, called) == (1, rule, [])
+    assert list(checkpoint.parent.rglob("merged*")) == []
+
+
+@pytest.mark.parametrize("variable", ["MODEL_PATH", "DATA_DIR", "OUTPUT_DIR"])
+def test_a_missing_variable_is_a_sentence(variable, stubs):
+    given = {key: value for key, value in {"MODEL_PATH": "m", **PATHS}.items() if key != variable}
+    done, called = stubs.run("evaluate.sh", **given)
+    assert done.returncode != 0 and called == [] and f"{variable}: set {variable} to " in done.stderr
+
+
+def test_a_number_of_nodes_is_a_number(stubs):
+    done, called = stubs.run("evaluate.sh", MODEL_PATH="m", NNODES="two", **PATHS)
+    assert (done.stderr, called) == ("NNODES must be a whole number above 0, got two\n", [])
+
+
+def test_the_model_may_have_any_character_in_its_path(stubs):
+    _, (call,) = stubs.run("evaluate.sh", MODEL_PATH="/a=b, (c)", **PATHS)
+    overrides = call[call.index("--") + 1 :]
+    assert composed("evaluate", "data.val_files=x", *overrides).actor_rollout_ref.model.path == "/a=b, (c)"
+    assert composed("evaluate", "data.val_files=x").actor_rollout_ref.rollout.val_kwargs.n == 16
+
+
+@pytest.mark.parametrize("script", sorted([*EXAMPLES.glob("*.sh"), EXAMPLES / "slurm.sbatch"]), ids=lambda s: s.name)
+def test_it_is_valid_shell(script):
+    assert subprocess.run(["bash", "-n", str(script)]).returncode == 0

@@ -1,0 +1,225 @@
+"""The training scripts: the command that each of them gives, what it refuses, and the folder of a run.
+
+A stand-in for python3 writes down what it was called with; Hydra and verl then judge that here. test_dry_run.py runs
+each with the real Python, tests/pipeline/test_rehearsal.py to the end.
+"""
+
+import itertools
+import re
+from pathlib import Path
+
+import pytest
+
+from recipe import sizing
+from tests.examples.stubs import EXAMPLES, ROOT, SCRIPTS, VARIABLES, Stubs, overrides_of, variables
+from tests.recipe.composing import UPDATES, accepted_by_verl, composed, default_algorithm, differing, flat
+
+R1_7B = "run_bapo_r1_distill_qwen_7b_fsdp.sh"
+
+
+@pytest.fixture
+def stubs(tmp_path):
+    return Stubs(tmp_path, "python3")
+
+
+def by_key(overrides: list[str]) -> dict[str, str]:
+    return dict(override.split("=", 1) for override in overrides)
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda s: s.name)
+def test_a_script_gives_paths_and_node_counts_and_verl_accepts_them(script, stubs):
+    done, (call,) = stubs.run(script, "trainer.test_freq=7", **variables(script, NGPUS_PER_NODE="4"))
+    assert done.returncode == 0, done.stderr
+    run, overrides = overrides_of(call)
+    name = script.stem.removeprefix("run_bapo_").removesuffix("_fsdp")
+    assert run == name and re.fullmatch(r"[a-z0-9_]+_\d+b(_fsdp|_partial_rollout|_separate_async)", script.stem)
+    config = composed(run, *overrides)
+    accepted_by_verl(config)
+    assert config.actor_rollout_ref.model.path == "/models/one"
+    assert config.data.train_files == "/data/train.parquet"
+    assert list(config.data.val_files) == ["/data/aime24.parquet", "/data/aime25.parquet"]
+    assert Path(config.reward.custom_reward_function.path) == ROOT / "reward" / "math_reward.py"
+    assert (config.trainer.n_gpus_per_node, config.trainer.test_freq) == (4, 7)
+    # Without UPDATES_PER_BATCH it is the recipe as it stands, without ALGORITHM it is BAPO.
+    mini_batch = "actor_rollout_ref.actor.ppo_mini_batch_size"
+    assert flat(composed(run))[mini_batch] == flat(config)[mini_batch]
+    assert by_key(overrides)["+algorithm"] == default_algorithm(run)
+    if run in sizing.RUNS:
+        assert config.trainer.nnodes == sizing.RUNS[run].nodes
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda s: s.name)
+def test_a_script_is_short_and_its_command_is_in_plain_sight(script):
+    text = script.read_text()
+    assert len(text.splitlines()) <= 20
+    assert "exec python3 -m verl.trainer.main_ppo --config-dir" in text and '+algorithm="$ALGORITHM"' in text
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda s: s.name)
+def test_one_script_three_algorithms(script, stubs):
+    """The same command thrice: it differs in the flag, and in the folder so that none resumes another's checkpoint.
+
+    tests/recipe/test_config.py composes every algorithm with every number of updates.
+    """
+    seen = []
+    for algorithm, updates in itertools.product(("bapo", "grpo", "clip_higher"), UPDATES.values()):
+        given = variables(script, ALGORITHM=algorithm, UPDATES_PER_BATCH=str(updates))
+        _, (call,) = stubs.run(script, **given)
+        run, overrides = overrides_of(call)
+        rest = by_key(overrides)
+        name = f"{run}-{algorithm}-{updates}x"
+        assert rest.pop("+algorithm") == algorithm and rest.pop("updates_per_batch") == f"{updates}x"
+        assert rest.pop("trainer.default_local_dir") == f"'/runs/{name}'"
+        # The log of a resumed run is a new file: verl's logger overwrites the one it finds.
+        assert rest.pop("+ray_kwargs.ray_init.runtime_env.env_vars.VERL_FILE_LOGGER_ROOT") == f"'/runs/{name}'"
+        assert re.fullmatch(rf"'{name}-\d{{8}}-\d{{6}}'", rest.pop("trainer.experiment_name"))
+        seen.append(rest)
+    assert all(overrides == seen[0] for overrides in seen)
+
+
+@pytest.mark.parametrize("algorithm", ["grpo", "clip_higher"])
+def test_the_twin_of_a_baseline_is_the_script_with_its_algorithm(algorithm, stubs):
+    name = "r1_distill_qwen_7b_fsdp.sh"
+    _, (call,) = stubs.run(f"run_{algorithm}_{name}", "a=b", **VARIABLES, UPDATES_PER_BATCH="2")
+    _, (same,) = stubs.run(f"run_bapo_{name}", "a=b", **VARIABLES, UPDATES_PER_BATCH="2", ALGORITHM=algorithm)
+    without_time = [[part for part in c if "experiment_name" not in part] for c in (call, same)]
+    assert without_time[0] == without_time[1] and f"+algorithm={algorithm}" in call
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# The run's folder
+# --------------------------------------------------------------------------------------------------------------------
+
+MAX_8K = "data.max_response_length=8192"
+LR = "actor_rollout_ref.actor.optim.lr=1e-6"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "rest"),
+    [
+        ([], ""),
+        ([MAX_8K], "-data.max_response_length_8192"),
+        ([MAX_8K, LR], "-actor_rollout_ref.actor.optim.lr_1e_6-data.max_response_length_8192"),
+        ([LR, MAX_8K], "-actor_rollout_ref.actor.optim.lr_1e_6-data.max_response_length_8192"),
+        (["trainer.v1.trainer_mode=sync"], "-trainer.v1.trainer_mode_sync"),
+        (["+data.new=[1, 2]"], "-+data.new__1__2_"),
+        (["~data.seed"], "-_data.seed"),
+        # verl's bookkeeping, and what is not an override at all
+        (["trainer.total_training_steps=400", "trainer.save_freq=5", "+ray_kwargs.ray_init.address=auto"], ""),
+        (["--cfg", "job", "--package=trainer"], ""),
+    ],
+)
+def test_the_folder_has_everything_on_the_command_line_that_changes_the_run(arguments, rest, stubs):
+    _, (call,) = stubs.run(R1_7B, *arguments, **VARIABLES)
+    assert f"trainer.default_local_dir='/runs/r1_distill_qwen_7b-bapo-4x{rest}'" in call
+    assert [c for c in call if c.startswith("trainer.experiment_name='r1_distill_qwen_7b-bapo-4x" + rest)]
+
+
+def test_a_long_command_line_has_a_folder_of_its_own_with_a_name_that_fits(stubs):
+    folders = set()
+    for lr in ("1e-6", "2e-6"):
+        many = [f"actor_rollout_ref.actor.optim.key{i}={lr}" for i in range(20)]
+        _, (call,) = stubs.run("run_bapo_r1_distill_qwen_7b_separate_async.sh", *many, **variables("separate_async"))
+        (folder,) = [c for c in call if c.startswith("trainer.default_local_dir=")]
+        folders.add(folder)
+        assert len(Path(folder).name) < 200
+    assert len(folders) == 2
+
+
+def test_a_run_can_be_resumed_under_its_name_with_other_overrides(stubs):
+    _, (call,) = stubs.run(R1_7B, "a=b", **VARIABLES, EXPERIMENT_NAME="mine")
+    assert "trainer.default_local_dir='/runs/mine'" in call
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Variables
+# --------------------------------------------------------------------------------------------------------------------
+
+HARD = "/a=b, (c) [d] ~e 'f' {g}"  # every character that Hydra's grammar gives a meaning, but for $
+
+
+def test_paths_may_hold_any_character(stubs):
+    given = {name: f"{HARD}/{name}" for name in VARIABLES}
+    done, (call,) = stubs.run(R1_7B, **given, EXPERIMENT_NAME="a=1,b")
+    assert done.returncode == 0, done.stderr
+    run, overrides = overrides_of(call)
+    config = composed(run, *overrides)
+    assert config.actor_rollout_ref.model.path == f"{HARD}/MODEL_PATH"
+    assert (config.data.train_files, config.data.val_files) == (f"{HARD}/TRAIN_FILE", f"{HARD}/TEST_FILE")
+    assert config.trainer.default_local_dir == f"{HARD}/CKPTS_DIR/a=1,b"
+    assert config.ray_kwargs.ray_init.runtime_env.env_vars.VERL_FILE_LOGGER_ROOT == f"{HARD}/CKPTS_DIR/a=1,b"
+
+
+def test_the_test_sets_are_in_the_home_folder_by_default(stubs):
+    given = {name: value for name, value in VARIABLES.items() if name not in ("TRAIN_FILE", "TEST_FILE")}
+    _, (call,) = stubs.run(R1_7B, **given, HOME="/home/a=b")
+    run, overrides = overrides_of(call)
+    files = [f"/home/a=b/data/{name}.parquet" for name in ("aime24", "aime25")]
+    assert list(composed(run, *overrides).data.val_files) == files
+
+
+@pytest.mark.parametrize("variable", ["MODEL_PATH", "TRAIN_FILE", "CKPTS_DIR", "ROLLOUT_NNODES"])
+def test_a_missing_variable_is_a_sentence(variable, stubs):
+    """Public models and data have a default."""
+    run = "r1_distill_qwen_7b_separate_async" if variable == "ROLLOUT_NNODES" else "bp_math_7b_fsdp"
+    given = {k: v for k, v in variables(run).items() if k != variable}
+    done, called = stubs.run(f"run_bapo_{run}.sh", **given)
+    assert done.returncode != 0 and called == []
+    assert f"{variable}: set {variable} to " in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "rule"),
+    [
+        ({"CKPTS_DIR": "runs"}, "CKPTS_DIR must be an absolute path, got runs"),
+        ({"NNODES": "0"}, "NNODES must be a whole number above 0, got 0"),
+        ({"NNODES": "two"}, "NNODES must be a whole number above 0, got two"),
+        ({"NNODES": "-1"}, "NNODES must be a whole number above 0, got -1"),
+        ({"NGPUS_PER_NODE": "8x"}, "NGPUS_PER_NODE must be a whole number above 0, got 8x"),
+        ({"UPDATES_PER_BATCH": "0"}, "UPDATES_PER_BATCH must be 1, 2, 4 or 8, got 0"),
+        ({"UPDATES_PER_BATCH": "3"}, "UPDATES_PER_BATCH must be 1, 2, 4 or 8, got 3"),
+        ({"UPDATES_PER_BATCH": "4x"}, "UPDATES_PER_BATCH must be 1, 2, 4 or 8, got 4x"),
+        # Left over in a shell from a run of separate_async.
+        ({"ROLLOUT_NNODES": "2"}, "ROLLOUT_NNODES is for run_bapo_*_separate_async.sh alone, got 2: unset it"),
+    ],
+    ids=lambda value: "-".join(map("".join, value.items())) if isinstance(value, dict) else "",
+)
+def test_a_wrong_variable_is_one_sentence(given, rule, stubs):
+    done, called = stubs.run(R1_7B, **VARIABLES | given)
+    assert (done.returncode, done.stderr, called) == (1, rule + "\n", [])
+
+
+@pytest.mark.parametrize("nodes", ["0", "many"])
+def test_vllm_has_a_node_in_separate_async(nodes, stubs):
+    given = variables("separate_async", ROLLOUT_NNODES=nodes)
+    done, called = stubs.run("run_bapo_r1_distill_qwen_7b_separate_async.sh", **given)
+    rule = f"ROLLOUT_NNODES must be a whole number above 0, got {nodes}\n"
+    assert (done.returncode, done.stderr, called) == (1, rule, [])
+
+
+def test_the_numbers_of_updates_in_the_message_are_those_of_the_recipes():
+    assert f"must be {', '.join(map(str, (1, 2, 4)))} or 8" in (EXAMPLES / "paths.sh").read_text()
+    assert sorted(UPDATES.values()) == [1, 2, 4, 8]
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Smoke test
+# --------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda s: s.name)
+def test_the_smoke_test_is_the_run_with_short_lengths_that_fit_each_other(script, stubs):
+    done, (call,) = stubs.run("smoke_test.sh", str(script), "trainer.save_freq=1", **variables(script))
+    assert done.returncode == 0, done.stderr
+    run, overrides = overrides_of(call)
+    config = composed(run, *overrides)
+    accepted_by_verl(config)
+    actor, rollout = config.actor_rollout_ref.actor, config.actor_rollout_ref.rollout
+    longest = config.data.max_prompt_length + config.data.max_response_length
+    assert longest == rollout.max_model_len
+    assert longest <= actor.ppo_max_token_len_per_gpu * actor.ulysses_sequence_parallel_size
+    assert (config.trainer.nnodes, config.trainer.total_training_steps, config.trainer.save_freq) == (1, 2, 1)
+    _, (call,) = stubs.run(script, **variables(script, NNODES="1", UPDATES_PER_BATCH="4"))
+    may_differ = ("_length", "max_model_len", "max_token_len_per_gpu", "_batch_size", "experiment_name")
+    for key in differing(config, composed(run, *overrides_of(call)[1])):
+        assert key.startswith(("trainer.", "ray_kwargs.")) or key.endswith(may_differ), key
