@@ -24,6 +24,7 @@ from bapo_verl.figures import (
     Curve,
     Panel,
     by_setting,
+    check,
     draw,
     draw_figure,
     main,
@@ -252,7 +253,8 @@ def test_other_lines_are_counted_and_blank_ones_are_nothing(tmp_path):
 def test_a_value_that_cannot_be_drawn_is_a_gap_and_counted(tmp_path, value):
     run = read_run(write_log(tmp_path / "run.jsonl", make_run(reward=[0.1, value, 0.3, value])))
     with pytest.warns(UserWarning) as record:
-        draw({"run-seed0": run, "run-seed1": make_run()}, tmp_path)
+        check("run-seed0", run)
+    panels({"run-seed0": run, "run-seed1": make_run()})[0].draw_without_rendering()
     said = f"run-seed0 has 2 values of critic/score/mean that are no numbers or beyond {LARGEST:g}, the first at step 2"
     assert [str(w.message) for w in record] == [said]
     np.testing.assert_array_equal(series(run, "critic/score/mean")[1], [0.1, math.nan, 0.3, math.nan])
@@ -263,8 +265,7 @@ def test_the_largest_value_is_drawn(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a$b$", "$", r"$\frac{", "_hidden", "a\\b_c^d", "100%"])
-def test_a_name_is_printed_as_it_is(tmp_path, name):
-    draw({name: make_run(), "b-seed0": make_run(), "b-seed1": make_run()}, tmp_path)
+def test_a_name_is_printed_as_it_is(name):
     figure, _ = panels({name: make_run(), "b": make_run()})
     figure.draw_without_rendering()
     assert words(figure.legends[0]) == [name.replace("$", r"\$"), "b"]  # how matplotlib is told of a plain $

@@ -70,7 +70,7 @@ def test_the_gpus_command_composes(environment, tmp_path):
 @pytest.mark.skipif(not importlib.util.find_spec("vllm"), reason="vLLM is not installed: the engine's tests ran alone")
 def test_the_demos_pipeline_trains(device, environment, status, tmp_path):
     run = tmp_path / "run"
-    watcher = [sys.executable, str(ROOT / "recipe" / "demo" / "demo.py"), "-o", str(run), "--"]
+    watcher = [sys.executable, "-m", "recipe.demo.demo", "-o", str(run), "--"]
     process = subprocess.Popen(
         [*watcher, *command(device, environment, tmp_path)],
         env=environment | {"HF_HUB_OFFLINE": "1"},  # the model is in the repository

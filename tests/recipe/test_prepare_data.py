@@ -267,6 +267,7 @@ def command_line(tmp_path, *arguments):
     return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120)
 
 
+@pytest.mark.slow
 def test_from_the_command_line_twice_the_same_bytes_and_overwriting_needs_force(tmp_path):
     path = source_file(tmp_path / "a.parquet", maxwell_jia(204, 113))
     arguments = ["aime24", "-o", tmp_path / "out", "--source", path]
