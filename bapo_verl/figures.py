@@ -104,7 +104,7 @@ def read_run(path: Path) -> Run:
             broken.append(number)
     if broken:
         first = lines[broken[0] - 1][:80].decode(errors="replace")
-        what = f"{len(broken)} of {len(lines)} lines are cut short or not verl's, and skipped; the first is line"
+        what = f"{len(broken)} of {len(lines)} lines hold what is no whole record of verl's, skipped; the first is line"
         if not run:
             raise ValueError(f"{path} has no record of verl's file logger (trainer.logger=[console,file]): {first}")
         warnings.warn(f"{path}: {what} {broken[0]}: {first}", stacklevel=2)

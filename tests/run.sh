@@ -34,6 +34,7 @@ else
     make_environment_of "$ROOT" engines install_engines \
         "$ROOT/tests/requirements-engines.txt" "$ROOT/requirements-cpu.txt" "$ROOT/pyproject.toml"
     export ENGINES_PYTHON=$BAPO_HOME/engines/bin/python
+    export TEST_DEVICE=${TEST_DEVICE:-cpu} # tests/gpu, so that it is known to run when a GPU comes
 fi
 
 cd "$ROOT"

@@ -69,13 +69,11 @@ def say(what: str, count: int, note: str = "") -> None:
 
 
 def load(source: Source, path: Path | None) -> Dataset:
-    """The rows of a source, from the hub or a local copy; at least one.
+    """The rows of a source, from the hub or a local copy that is checked; at least one.
 
     Raises:
-        DataError: if there is no hub, or no data set of that split in whole files at `path`.
+        DataError: if there is no hub, or no data set of that split at `path`.
     """
-    if path is not None:
-        check_copy(path)
     try:
         rows = _load(source, path)
     except ConnectionError as error:
@@ -334,11 +332,13 @@ def prepare(name: str, directory: Path, path: Path | None) -> None:
     """DIR/NAME.parquet, and DIR/NAME.left_out.json where golds were left out.
 
     Raises:
-        DataError: a sentence that begins with the name of the data set and the place of its source.
+        DataError: a sentence with the place of the source, which is the file where one file is at fault.
     """
     source = SOURCES[name]
     place = f"{name}, from {path or f'{source.hub}, split {source.split}'}"
     print(place, flush=True)
+    if path is not None:
+        check_copy(path)
     try:
         made, bad = rows_for_verl(name, path)
     except DataError as error:

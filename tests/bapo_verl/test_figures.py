@@ -24,6 +24,7 @@ from bapo_verl.figures import (
     Curve,
     Panel,
     by_setting,
+    check,
     draw,
     draw_figure,
     main,
@@ -222,7 +223,7 @@ def test_a_log_without_one_metric_is_a_sentence_and_draws_nothing(content, sente
 def test_a_last_line_cut_short_is_skipped_with_a_warning(tmp_path):
     log = write_log(tmp_path / "killed.jsonl", make_run())
     log.write_bytes(log.read_bytes()[:-20])
-    with pytest.warns(UserWarning, match=r"killed.jsonl: 1 of 4 lines are cut short or not verl's.* line 4: {\"step"):
+    with pytest.warns(UserWarning, match=r"killed.jsonl: 1 of 4 lines hold what is no whole record.* line 4: {\"step"):
         run = read_run(log)
     assert [step for step, _ in run] == [1, 2, 3]
 
@@ -233,7 +234,7 @@ def test_in_joined_logs_the_record_after_a_line_cut_short_is_kept(tmp_path, kept
     killed, resumed = (write_log(tmp_path / name, make_run()).read_bytes() for name in "ab")
     last = killed.rindex(b"\n", 0, -1) + 1
     (tmp_path / "run.jsonl").write_bytes(killed[: last + kept] + resumed)
-    with pytest.warns(UserWarning, match="run.jsonl: 1 of 7 lines are cut short or not verl's.* line 4: "):
+    with pytest.warns(UserWarning, match="run.jsonl: 1 of 7 lines hold what is no whole record.* line 4: "):
         run = read_run(tmp_path / "run.jsonl")
     assert [step for step, _ in run] == [1, 2, 3, 1, 2, 3, 4]
     assert run[3:] == make_run()
@@ -242,7 +243,7 @@ def test_in_joined_logs_the_record_after_a_line_cut_short_is_kept(tmp_path, kept
 def test_other_lines_are_counted_and_blank_ones_are_nothing(tmp_path):
     log = write_log(tmp_path / "run.jsonl", make_run(2))
     log.write_text("not json\n" + log.read_text().replace("\n", "\n \n\n") + '{"step": 1}\n7\n')
-    with pytest.warns(UserWarning, match="3 of 9 lines are cut short or not verl's.* line 1: not json$"):
+    with pytest.warns(UserWarning, match="3 of 9 lines hold what is no whole record.* line 1: not json$"):
         assert read_run(log) == make_run(2)
     log.write_text("\n" + "".join(json.dumps({"step": s, "data": d}) + "\n\n" for s, d in make_run(2)))
     assert read_run(log) == make_run(2)
@@ -252,7 +253,8 @@ def test_other_lines_are_counted_and_blank_ones_are_nothing(tmp_path):
 def test_a_value_that_cannot_be_drawn_is_a_gap_and_counted(tmp_path, value):
     run = read_run(write_log(tmp_path / "run.jsonl", make_run(reward=[0.1, value, 0.3, value])))
     with pytest.warns(UserWarning) as record:
-        draw({"run-seed0": run, "run-seed1": make_run()}, tmp_path)
+        check("run-seed0", run)
+    panels({"run-seed0": run, "run-seed1": make_run()})[0].draw_without_rendering()
     said = f"run-seed0 has 2 values of critic/score/mean that are no numbers or beyond {LARGEST:g}, the first at step 2"
     assert [str(w.message) for w in record] == [said]
     np.testing.assert_array_equal(series(run, "critic/score/mean")[1], [0.1, math.nan, 0.3, math.nan])
@@ -263,8 +265,7 @@ def test_the_largest_value_is_drawn(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a$b$", "$", r"$\frac{", "_hidden", "a\\b_c^d", "100%"])
-def test_a_name_is_printed_as_it_is(tmp_path, name):
-    draw({name: make_run(), "b-seed0": make_run(), "b-seed1": make_run()}, tmp_path)
+def test_a_name_is_printed_as_it_is(name):
     figure, _ = panels({name: make_run(), "b": make_run()})
     figure.draw_without_rendering()
     assert words(figure.legends[0]) == [name.replace("$", r"\$"), "b"]  # how matplotlib is told of a plain $

@@ -11,7 +11,7 @@ import torch
 
 from tests.bapo_verl.oracle import Setting, algorithm_1
 
-pytestmark = [pytest.mark.slow, pytest.mark.engines]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 
 from bapo_verl.diagnosis import METRICS
 from tests.gpu.conftest import ROOT
@@ -56,10 +57,20 @@ def command(device: str, environment: dict, directory) -> list[str]:
     return [sys.executable, *arguments]
 
 
+def test_the_gpus_command_composes(environment, tmp_path):
+    """Every key is verl's, also where no GPU is there to run it."""
+    composed = [*command("cuda", environment, tmp_path), "--cfg", "job"]
+    done = subprocess.run(composed, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]
+    config = yaml.safe_load(done.stdout)
+    assert config["trainer"]["device"] == "cuda" and config["actor_rollout_ref"]["rollout"]["dtype"] == "bfloat16"
+    assert config["actor_rollout_ref"]["actor"]["policy_loss"]["loss_mode"] == "bapo"
+
+
 @pytest.mark.skipif(not importlib.util.find_spec("vllm"), reason="vLLM is not installed: the engine's tests ran alone")
 def test_the_demos_pipeline_trains(device, environment, status, tmp_path):
     run = tmp_path / "run"
-    watcher = [sys.executable, str(ROOT / "recipe" / "demo" / "demo.py"), "-o", str(run), "--"]
+    watcher = [sys.executable, "-m", "recipe.demo.demo", "-o", str(run), "--"]
     process = subprocess.Popen(
         [*watcher, *command(device, environment, tmp_path)],
         env=environment | {"HF_HUB_OFFLINE": "1"},  # the model is in the repository

