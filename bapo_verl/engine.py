@@ -132,8 +132,10 @@ def _is_trained(loss_function: Callable) -> bool:
     return distillation is None or distillation.distillation_loss.use_task_rewards
 
 
-def _metric(name: str, value: float | list[float]) -> Metric:
-    return Metric(value=value, aggregation=AggregationType.MAX if name.endswith("_max") else AggregationType.MEAN)
+def _metric(name: str, values: float | list[float]) -> Metric:
+    metric = Metric(aggregation=AggregationType.MAX if name.endswith("_max") else AggregationType.MEAN)
+    metric.extend(values if isinstance(values, list) else [values])
+    return metric
 
 
 @functools.cache
