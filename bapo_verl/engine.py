@@ -133,9 +133,8 @@ def _is_trained(loss_function: Callable) -> bool:
 
 
 def _metric(name: str, values: float | list[float]) -> Metric:
-    metric = Metric(AggregationType.MAX if name.endswith("_max") else AggregationType.MEAN)
-    for value in values if isinstance(values, list) else [values]:
-        metric.append(value)
+    metric = Metric(aggregation=AggregationType.MAX if name.endswith("_max") else AggregationType.MEAN)
+    metric.extend(values if isinstance(values, list) else [values])
     return metric
 
 
