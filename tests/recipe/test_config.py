@@ -109,7 +109,6 @@ VERL = {  # what the head of math.yaml says of verl's defaults
     "actor_rollout_ref.actor.use_kl_loss": False,
     "algorithm.use_kl_in_reward": False,
     "actor_rollout_ref.actor.entropy_coeff": 0,
-    "actor_rollout_ref.actor.calculate_entropy": False,  # BAPO brings the curve (test_engine.py)
     "actor_rollout_ref.model.use_fused_kernels": False,
     "actor_rollout_ref.actor.clip_ratio_c": 3.0,
     "actor_rollout_ref.actor.loss_agg_mode": "token-mean",
@@ -202,8 +201,9 @@ def test_gradients_are_reduced_after_every_micro_batch_whichever_of_verls_defaul
 
 @pytest.mark.parametrize("run", RUNS)
 def test_the_entropy_is_computed_in_chunks_and_not_compiled(run):
-    engine = omega_conf_to_dataclass(composed(run).actor_rollout_ref.actor).engine
-    assert engine.entropy_from_logits_with_chunking and not engine.use_torch_compile
+    actor = omega_conf_to_dataclass(composed(run).actor_rollout_ref.actor)
+    assert actor.calculate_entropy and actor.engine.entropy_from_logits_with_chunking
+    assert not actor.engine.use_torch_compile
 
 
 def test_compiled_the_entropy_in_chunks_is_compiled_again_for_every_number_of_chunks():
