@@ -93,7 +93,7 @@ def test_the_metrics_that_a_page_names_are_logged(page, metric):
     assert metric in METRICS
 
 
-KEY = r"(?<![\w/.])\+?((?:actor_rollout_ref|algorithm|data|reward|trainer|transfer_queue|ray_kwargs)\.[a-z_][\w.]*\w)"
+KEY = r"(?<![\w/.])\+?((?:actor_rollout_ref|algorithm|data|reward|trainer|transfer_queue|ray_kwargs)\.(?!py\b)[a-z_][\w.]*\w)"
 
 
 @pytest.mark.parametrize(("page", "key"), everywhere(KEY))

@@ -9,6 +9,7 @@ import yaml
 
 DESIGN = Path(__file__).with_name("design.yaml")
 MAIN = "updates_8"
+MAIN_REGIMES = [MAIN, "updates_1"]
 
 # Rows with regime, method, lr, seed and the outcomes of the runs among a list that have ended.
 Summaries = Callable[[list["PlannedRun"]], pandas.DataFrame]
@@ -101,8 +102,8 @@ class Plan:
         """The runs that choose learning rates: of methods with mean_of in the main regime, or of the others."""
         return [
             self.run(regime, method, lr, seed, chosen)
-            for seed in self.seeds["choose"]
             for regime in regimes
+            for seed in self.seeds["choose" if regime in MAIN_REGIMES else "choose_hard"]
             for method in self.names(regime, chosen)
             if (regime == MAIN and "mean_of" in self.methods[method]) == means
             for lr in self.rates(regime, method, chosen)
@@ -127,13 +128,13 @@ class Plan:
 
     def stages(self, summaries: Summaries) -> Iterator[list[PlannedRun]]:
         """Lists of runs, each of which may depend on the results of those before it."""
-        chosen, main = summaries([]), [MAIN, "updates_1"]
-        hard = [regime for regime in self.regimes if regime not in (*main, "long")]
-        for regimes, means in ((main, False), ([MAIN], True)):
+        chosen = summaries([])
+        hard = [regime for regime in self.regimes if regime not in (*MAIN_REGIMES, "long")]
+        for regimes, means in ((MAIN_REGIMES, False), ([MAIN], True)):
             chosen = yield from self.choose(regimes, chosen, means, summaries)
         for turn in ("first", "more"):
             yield self.curves(chosen, self.seeds["curve"][turn])
-            yield self.judging(main, chosen, self.seeds["best"][turn])
+            yield self.judging(MAIN_REGIMES, chosen, self.seeds["best"][turn])
             if turn == "first":
                 chosen = yield from self.choose(hard, chosen, False, summaries)
             yield self.judging(hard, chosen, self.seeds["hard"][turn])
