@@ -11,15 +11,12 @@ from math import comb, factorial, isqrt, log2
 
 from mpmath import mp
 
-from .expression import Tree, has, has_open_bounds, names, substitute
+from .expression import Tree, has, names, substitute
 
 MAX_BITS = 200_000  # of a rational number: 60 000 digits
 MAX_REAL_BITS = 20_000  # of any other, whose P bits cost more
-MAX_TERMS = 2_000  # of a sum or product
-MAX_DEGREE = 1_000  # of a power of letters
 _FIRST_BITS, _SLACK = 192, 40
 _POINTS = [Fraction(p, q) for p, q in ((37, 29), (-23, 17), (71, 13), (-67, 41), (5, 31), (101, 43), (-7, 53))]
-_INTEGER_POINTS = (3, 4, 6, 7, 9, 2)
 _TRIALS = 6
 _NAMED = {"ln": "log", "exp": "exp", "abs": "fabs", "arcsin": "asin", "arccos": "acos", "arctan": "atan"}
 
@@ -192,39 +189,10 @@ class Evaluation:
             raise TooLargeError
         return mp.binomial(n, k)
 
-    def _range(self, low: Tree, high: Tree) -> range:
-        first, last = self.value(low), self.value(high)
-        if not all(isinstance(x, Fraction) and x.denominator == 1 for x in (first, last)) or last < first - 1:
-            raise NoValueError
-        if last - first > MAX_TERMS:
-            raise TooLargeError
-        return range(int(first), int(last) + 1)
-
-    def _series(self, combine, start: int, index: str, low: Tree, high: Tree, body: Tree):
-        total, outside = Fraction(start), self.at.get(index)
-        for k in self._range(low, high):
-            self.at[index] = Fraction(k)
-            term = self.value(body)
-            if isinstance(term, Fraction) != isinstance(total, Fraction):
-                term, total = self._real(term), self._real(total)
-            total = combine(total, term)
-            self.value(("num", total))
-        self.at.pop(index, None)
-        if outside is not None:
-            self.at[index] = outside
-        return total
-
-    def _sum_of(self, *series):
-        return self._series(lambda a, b: a + b, 0, *series)
-
-    def _product_of(self, *series):
-        return self._series(lambda a, b: a * b, 1, *series)
-
 
 _METHODS = {
     "num": "number", "sym": "letter", "const": "constant", "-": "negative", "+": "sum", "*": "product",
     "/": "quotient", "^": "power", "root": "root", "log": "logarithm", "fn": "function", "binom": "binomial",
-    "sum": "sum_of", "prod": "product_of",
 }  # fmt: skip
 
 
@@ -268,8 +236,7 @@ def _agree(gold: Tree, answer: Tree, at: dict, complex_too: bool) -> bool | None
 def identical(gold: Tree, answer: Tree) -> bool | None:
     """Identity of two trees; None where too few points have a value. Constants are tested once, letters at points.
 
-    Points where a side is complex or infinite are skipped: sqrt and log have only half of the line. Letters in the
-    bounds of a sum or product stand for whole numbers.
+    Points where a side is complex or infinite are skipped: sqrt and log have only half of the line.
 
     Raises:
         TooLargeError
@@ -277,11 +244,10 @@ def identical(gold: Tree, answer: Tree) -> bool | None:
     letters = sorted(names(gold) | names(answer))
     if not letters:
         return _agree(gold, answer, {}, complex_too=True)
-    whole = has_open_bounds(gold) or has_open_bounds(answer)
     complex_too = has(gold, "i") or has(answer, "i")
     agreed = 0
     for trial in range(_TRIALS):
-        at = _point(letters, trial, whole)
+        at = _point(letters, trial)
         try:
             same = _agree(gold, answer, at, complex_too)
         except TooLargeError:
@@ -294,10 +260,8 @@ def identical(gold: Tree, answer: Tree) -> bool | None:
     return True if agreed >= 2 else None
 
 
-def _point(letters: list[str], trial: int, whole: bool) -> dict[str, Fraction]:
+def _point(letters: list[str], trial: int) -> dict[str, Fraction]:
     """The first two points are positive, where every root and logarithm has a value."""
-    if whole:
-        return {name: Fraction(_INTEGER_POINTS[trial] + 2 * k) for k, name in enumerate(letters)}
     points = [_POINTS[(trial * 3 + k * 2) % len(_POINTS)] + k for k in range(len(letters))]
     return dict(zip(letters, [abs(p) for p in points] if trial < 2 else points, strict=True))
 
@@ -313,7 +277,7 @@ def same_equation(gold: tuple[Tree, Tree], answer: tuple[Tree, Tree]) -> bool | 
         return False
     letters = sorted(names(left))
     for trial in range(_TRIALS):
-        at = {name: ("num", point) for name, point in _point(letters, trial, False).items()}
+        at = {name: ("num", point) for name, point in _point(letters, trial).items()}
         pinned = substitute(left, at), substitute(right, at)
         if all(identical(side, ("num", Fraction(0))) is False for side in pinned):
             if identical(("*", left, pinned[1]), ("*", right, pinned[0])):

@@ -15,12 +15,13 @@ import importlib.machinery
 import importlib.util
 import sys
 from pathlib import Path
+from zlib import crc32
 
 
 def _sibling(name: str):
     """A module of this folder, loaded once per process under any module name of this file."""
     folder = Path(__file__).resolve().parent
-    package = f"_math_reward_{abs(hash(str(folder)))}"
+    package = f"_math_reward_{crc32(str(folder).encode())}"  # the same name in a worker, which unpickles values
     if package not in sys.modules:
         spec = importlib.machinery.ModuleSpec(package, None, is_package=True)
         spec.submodule_search_locations = [str(folder)]

@@ -12,11 +12,13 @@ import importlib.util
 import json
 import logging
 import os
+import pickle
 import select
 import subprocess
 import sys
 import threading
 import time
+from base64 import b64encode
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -97,7 +99,7 @@ class Pool:
 
     def submit(self, request: dict) -> Future:
         """The worker's reply, {"late": True} or {"error": why}, with its "seconds" and the workers "killed"."""
-        return self.threads.submit(self._ask, json.dumps(request).encode())
+        return self.threads.submit(self._ask, b64encode(pickle.dumps(request)))
 
     def _ask(self, line: bytes) -> dict:
         start, killed = time.monotonic(), 0

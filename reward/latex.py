@@ -1,0 +1,226 @@
+r"""Rewrites an answer as one line of LaTeX with one way to write each thing; nothing is computed.
+
+After it, words stand only in \text{...}, spaces only in ", " and after a command before a letter, and a currency sign is
+the character itself. Answers are at most some thousand characters here (grade.py), so this runs on the event loop too.
+"""
+
+import re
+
+from .extract import closing_brace
+from .units import read_unit
+from .words import WORD, is_known
+
+_UNICODE = {  # characters for commands and for ASCII
+    "\u2212": "-", "\u2013": "-", "\u2014": "-", "\ufe63": "-", "\u2010": "-", "\u2011": "-",
+    "\u00d7": "\\times ", "\u00b7": "\\cdot ", "\u22c5": "\\cdot ", "\u2217": "*", "\u00f7": "/", "\u2044": "/",
+    "\u03c0": "\\pi ", "\u221e": "\\infty ", "\u221a": "\\sqrt ", "\u00b0": "^\\circ ", "\u00ba": "^\\circ ",
+    "\u2264": "\\le ", "\u2265": "\\ge ", "\u2260": "\\ne ", "\u2248": "\\approx ", "\u00b1": "\\pm ",
+    "\u222a": "\\cup ", "\u2229": "\\cap ", "\u2208": "\\in ", "\u2205": "\\emptyset ", "\u2192": "\\to ",
+    "\u211d": "\\mathbb{R}", "\u2124": "\\mathbb{Z}", "\u2115": "\\mathbb{N}", "\u211a": "\\mathbb{Q}",
+    "\u00bd": "\\frac{1}{2}", "\u00bc": "\\frac{1}{4}", "\u00be": "\\frac{3}{4}",
+    "\u2153": "\\frac{1}{3}", "\u2154": "\\frac{2}{3}", "\u2227": "\\land ", "\u2228": "\\lor ",
+    "\u03b1": "\\alpha ", "\u03b2": "\\beta ", "\u03b8": "\\theta ", "\u03bb": "\\lambda ", "\u03c6": "\\phi ",
+    "\u00a0": " ", "\u2009": "\\,", "\u202f": "\\,", "\u2007": " ", "\u3000": " ", "\u2003": " ", "\u2002": " ",
+    "\u201c": "", "\u201d": "", "\u3001": ",", "\u3002": ".", "\u2019": "'", "\u2032": "'", "\u27e8": "(",
+    "\u27e9": ")", "\uffe5": "\u00a5",
+}  # fmt: skip
+_UNICODE |= {chr(0xFF01 + i): chr(0x21 + i) for i in range(94)}  # full-width ASCII
+_UNICODE |= {char: f"^{digit}" for digit, char in enumerate("\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079")}
+_UNICODE |= {chr(0x2080 + digit): f"_{digit}" for digit in range(10)}
+_UNICODE = str.maketrans(_UNICODE)
+# Controls, zero-width and direction marks, lone surrogates: invisible, and not valid in UTF-8 or in a C parser.
+_INVISIBLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\ud800-\udfff]")
+
+_BASES = {word: base for base, word in enumerate("two three four five six seven eight nine ten eleven twelve".split(), 2)}
+_BASES["sixteen"] = 16
+_COMMANDS = {  # spellings of one command, without the backslash
+    "frac": "[dtc]frac", "{": "lbrace", "}": "rbrace", "(": "langle|lparen", ")": "rangle|rparen", "[": "lbrack",
+    "]": "rbrack", "|": "[lr]vert|mid", "le ": "leqslant|leqq|leq", "ge ": "geqslant|geqq|geq", "<": "lt", ">": "gt",
+    "ne ": "neq", "to ": "(?:long)?rightarrow|Rightarrow|implies|Longrightarrow", "emptyset ": "varnothing|empty",
+    "approx ": "simeq|thickapprox", "phi ": "varphi", "mathbb{R}": "R|Reals|reals", "*": "ast", ":": "colon",
+    "setminus ": "backslash|smallsetminus", "text{or}": "lor|vee", "text{and}": "land|wedge", "quad ": "qquad",
+}  # fmt: skip
+_PLAIN = ("{", "}", "(", ")", "[", "]", "|", "<", ">", "*", ":")
+_WRAPPER = re.compile(  # typesetting around a content that stays
+    r"\\(?:boxed|fbox|framebox|underline|uline|mathbf|boldsymbol|bm|mathit|mathsf|ensuremath|emph|textit|cancel|bold"
+    r"|mathnormal|pmb|(?:textcolor|colorbox)\s{0,4}\{[^{}]*\})\s{0,4}\{"
+)
+_TEXTS = "text|mbox|textbf|textrm|textnormal|mathrm|textsf|texttt|hbox|textup"
+_FUNCTIONS = "(?:arc)?(?:sin|cos|tan)|cot|csc|sec|ln|lg|log|exp|gcd|lcm|max|min|det|lim"
+_GAP = r"(?:\\[,;:!> ]|\{,\}|,\\!|~|\s)"  # what stands between the digits of one number
+
+
+def _command(new: str, names: str) -> tuple[re.Pattern, str]:
+    text = new if new in ("(", ")", "[", "]", "|", "<", ">", "*", ":") else "\\" + new
+    return re.compile(rf"\\(?:{names})(?![a-zA-Z])"), text.replace("\\", "\\\\")
+
+
+_SPELLINGS = [  # (pattern, replacement), in order
+    (r"\\\\(?=\[)|(?<!\\)\\[\[\]()]", " "),  # delimiters of mathematics
+    (r"(?<=[0-9a-zA-Z)])\*\*(?=[0-9a-zA-Z(])", "^"),  # a power as Python writes it
+    (r"(?<!\\)\$+|\*\*|`", " "),  # dollars, Markdown's bold and code
+    (r"\\text\s?\{\s*\\?\$\s*\}", r"\$"),
+    (r"\\(?:\$|pounds(?![a-zA-Z])|euro(?![a-zA-Z])|texteuro|textdollar)", lambda m: {"\\pounds": "\u00a3", "\\euro": "\u20ac",
+     "\\texteuro": "\u20ac"}.get(m.group(), "$")),  # currency  # fmt: skip
+    (r"\\(?:begin|end)\s{0,4}\{(?:aligned|align\*?|gathered|gather\*?|split|equation\*?)\}|(?<!\\)&(?=\s*=)", " "),
+    (r"\\color\s*\{[^{}]*\}|\\color\s*\[[^\[\]]*\]\s*\{[^{}]*\}", ""),  # colour
+    (r"\\(?:left|right|middle|[bB]igg?[lrm]?)(?=[\s()\[\]|.<>\\{}/])(?:\.)?", ""),  # sizes of brackets
+    (r"\\(?:displaystyle|textstyle|scriptstyle|limits|nolimits|bf|rm|it|checkmark|blacksquare|square|qed|Box)(?![a-zA-Z])", " "),
+    (r"\\(?:hspace|vspace|phantom|hphantom|label|tag)\*?\s*\{[^{}]*\}", " "),  # space
+    (r"\\(?:hat|vec|widehat|overrightarrow)\s?\{?\s?\\?([ijk])(?:math)?\s?\}?(?![a-zA-Z])", r"\1 "),  # unit vectors
+    *(_command(new, names) for new, names in _COMMANDS.items()),
+    (r"\\?<=", r"\\le "), (r"\\?>=", r"\\ge "), (r"(?<![0-9)}])!=", r"\\ne "), (":=", "="), (r"\{:\}", ":"),  # ASCII
+    (r"\\\{\s*\\\}", r"\\emptyset "),  # {}
+    (r"\+\s*\\infty", r"\\infty"),
+    (r"\\degrees?(?![a-zA-Z])|\^\s*\{?\s*\\(?:circ|degree)(?![a-zA-Z])\s*\}?", r"^\\circ "),
+    (r"\(?\s?\\(?:text|mathrm)\s*\{\s*\(?\s*mod(?:ulo)?\s*\}\s*([0-9]+)\s*\)?", r"\\pmod{\1}"),
+    (r"(?<=[0-9])\s*\\text\s*\{\s*to\s*\}\s*(?=[0-9])", ":"),  # a ratio in words
+    (r"\{\s?([0-9a-zA-Z+-]+)\s?\\choose\s?([0-9a-zA-Z+-]+)\s?\}", r"\\binom{\1}{\2}"),
+    (r"(?:\{\s?\})?[_^]\s?\{?([0-9n]+)\}?\s?(?:\\(?:text|mathrm)\{)?C\}?\s?_\s?\{?([0-9a-z]+)\}?", r"\\binom{\1}{\2}"),
+    (r"(?<![a-zA-Z\\])C\s?\(\s?([0-9a-z]+)\s?,\s?([0-9a-z]+)\s?\)", r"\\binom{\1}{\2}"),  # C(10,3)
+    (r"\\(?:mathrm|text)\s*\{\s*([ei])\s*\}", r"\1 "),  # an upright e or i
+    (rf"\\(?:mathrm|text|operatorname\*?)\s*\{{\s*({_FUNCTIONS})\s*\}}(?=\s*[^\s.}}])", r"\\\1 "),
+    (r"\\text\s*\{\s*(?:-|negative|minus)\s*\}", "-"),
+    (r"\^\s?\{?\s?(?:\\(?:text|mathrm)\s?\{\s?)?(st|nd|rd|th)\s?\}?\s?\}?(?![a-z])", r"\\text{\1}"),
+    (rf"\\(?:{_TEXTS})\s{{0,4}}\{{((?:[^{{}}]|\{{[^{{}}]*\}})*)\}}",
+     lambda m: "\\text{" + re.sub(r"~|\\[,;:! ]", " ", re.sub("[{}]", "", m.group(1))) + "}"),
+    (r"\\text\{\s*infinity\s*\}", r"\\infty "),
+    (r"\\frac\s?\{\\text\{([^{}]*)\}\}\s?\{\\text\{([^{}]*)\}(\^[23])?\}", r"\\text{\1/\2\3}"),  # a fraction of units
+    (r"(?<=[0-9}) ])\s?([a-zA-Z]+/[a-zA-Z]+(?:\^\{?[23]\}?)?)\s*$", lambda m: _bare_unit(m)),  # 60 km/h
+    (r"_\s?(?:\{\s?)?\\text\{\s*(" + "|".join(_BASES) + r")\s*\}(?:\s?\})?", lambda m: f"_{{{_BASES[m.group(1)]}}}"),
+    (r"_\{\s?\(?([0-9]{1,2})\)?\s?\}", r"_{\1}"),  # 2516_{(8)}
+    (r"\\?%|(?:\\text\{\s*)?\b(?:percent|percentage|pct)\b\.?(?:\s*\})?", r"\\% "),
+    (rf"(?<![0-9.,])[0-9]{{1,3}}(?:{_GAP}{{1,3}}[0-9]{{3}})+(?![0-9])", lambda m: re.sub(r"[^0-9]", "", m.group())),
+    (rf"(?<![0-9./^_])([0-9]+){_GAP}+([0-9]+)/([0-9]+)(?![0-9.!^])", r"\1\\frac{\2}{\3}"),  # 2 1/2
+]  # fmt: skip
+
+
+def _bare_unit(match: re.Match) -> str:
+    """m/s behind a space and km/h are units; 3m/s is a quotient."""
+    clear = match.group()[0] == " " or match.string[match.start() - 1] == " " or len(match.group(1).partition("/")[0]) > 1
+    return "\\text{" + match.group(1) + "}" if clear and read_unit(match.group(1)) else match.group()
+
+
+_SPELLINGS = [(re.compile(pattern) if isinstance(pattern, str) else pattern, new) for pattern, new in _SPELLINGS]
+
+_LAYOUT = [  # after the words are marked: one way to write a list, a fraction, a power
+    (r"([_^])([0-9])\s+(?=[0-9])", r"\1{\2}"),  # \log_2 8
+    (r"(?<=[0-9])(?:\\[,;:! ]|~|\s|\\quad)+(?=[0-9])", ", "),  # two numbers side by side
+    (r"\\quad(?![a-zA-Z])", ", "),
+    (r"(?:\s*,(?:\s|\\[,;:! ]|~)*)+", lambda m: "," if m.group() == "," else ", "),
+    (r"^(?:\s|[=:,]|\\therefore(?![a-zA-Z]))+", ""),
+    (r"(?:\s|\\[,;:! ]|[.,;:=]|\\\\|\\(?=\s*$))+$", ""),
+    (r"\\(frac|binom)\s*([0-9a-zA-Z])\s*([0-9a-zA-Z])", r"\\\1{\2}{\3}"),
+    (r"\\frac\s*([0-9a-zA-Z])\s*\{", r"\\frac{\1}{"),
+    (r"\\frac\s*(\{[^{}]*\})\s*([0-9a-zA-Z])", r"\\frac\1{\2}"),
+    (r"\\sqrt(\[[0-9]\])?\s*([0-9a-zA-Z])", r"\\sqrt\1{\2}"),
+    (rf"([\^_])\s*\{{\s*([0-9a-zA-Z])\s*\}}(?!{_GAP}*[0-9])", r"\1\2"),
+]  # fmt: skip
+_LAYOUT = [(re.compile(pattern), new) for pattern, new in _LAYOUT]
+
+_SPACES = re.compile(r"(\\\\)|(?:\s|~|\\[,;:!> ])+")
+_SPACING = re.compile(r"(\\\\)|(\\text\{[^{}]*\})|\\[,;:!> ]|~|\s+")
+_CASES = re.compile(
+    r"(?:\\left\s?\\\{\s?)?\\begin\s?\{(d?cases|array)\}(?:\{[lcr|]*\})?(.*?)\\end\s?\{\1\}(?:\s?\\right\s?\.)?", re.S
+)
+
+
+def one_line(raw: str) -> str:
+    r"""The form that is parsed.
+
+    >>> [one_line(s) for s in (r"$\dfrac12$", r"1\,234", "42 cm", r"x>1\text{ and }x<2", "2 1/2", "pi/2")]
+    ['\\frac{1}{2}', '1234', '42\\text{cm}', 'x>1\\text{and}x<2', '2\\frac{1}{2}', '\\pi/2']
+    """
+    text = _INVISIBLE.sub("", raw).translate(_UNICODE)
+    if "\\begin" not in text:
+        text = re.sub(r"\\\\(?=[a-zA-Z])", r"\\", text)  # a ground truth that was escaped twice
+    text = _cut(text)
+    text = _unwrapped(_CASES.sub(_case_lines, _SPACES.sub(_one_space, text)))
+    for pattern, new in _SPELLINGS:
+        text = pattern.sub(new, text)
+    text = _marked(text)
+    for pattern, new in _LAYOUT:
+        text = pattern.sub(new, text)
+    return _unspaced(text)
+
+
+def _cut(text: str) -> str:
+    """The text up to a brace that closes none."""
+    end = closing_brace(text, 0, len(text))
+    return text if end is None else text[:end]
+
+
+def _one_space(run: re.Match) -> str:
+    """Runs of spaces made short, so that a pattern that searches on from each space takes linear time."""
+    if run.group(1) or len(run.group()) < 3:
+        return run.group()
+    return " " if run.group().isspace() else "\\!" if "\\!" in run.group() else "\\,"
+
+
+def _case_lines(match: re.Match) -> str:
+    """The lines of a system of equations, joined by "and"."""
+    return "\\text{ and }".join(line.strip(" &,.") for line in re.split(r"\\\\", match.group(2)) if line.strip(" &,."))
+
+
+def _unwrapped(text: str) -> str:
+    """Every wrapper replaced by its content."""
+    while match := _WRAPPER.search(text):
+        end = closing_brace(text, match.end(), len(text))
+        if end is None:
+            return text[: match.start()] + text[match.end() :]
+        text = text[: match.start()] + " " + text[match.end() : end] + " " + text[end + 1 :]
+    return text
+
+
+_ASCII_COMMAND = re.compile(  # mathematics as a keyboard writes it
+    rf"sqrt|pi|infinity|infty|theta|alpha|beta|{_FUNCTIONS}|arc(?:sin|cos|tan)|cup"
+)
+_BARE = re.compile(rf"\\text\{{([^{{}}]*)\}}|\\(?:begin|end|mathbb|mathrm|mathcal|operatorname)\s?\{{[^{{}}]*\}}|\\[a-zA-Z]+|\\.|{WORD}")
+
+
+def _marked(text: str) -> str:
+    r"""Words put into \text{...}, each connective into one of its own; commands and letters for quantities stay."""
+    text = re.sub(r"(_\s?\{?\s?)\\text\{([^{}]*)\}", lambda m: m.group(1) + "\\mathrm{" + m.group(2) + "}", text)
+    only_words = re.search(r"[0-9\\=<>^_+*/|$]", re.sub(r"\\text\b|\\[^a-zA-Z]", "", text)) is None
+
+    def mark(match: re.Match) -> str:
+        inside, word = match.group(1), match.group()
+        if inside is not None:
+            return "\\text{" + inside + "}" if not re.search(r"[0-9=<>]", inside) or read_unit(inside) else " " + _BARE.sub(mark, inside) + " "
+        if word[0] == "\\":
+            return word
+        if _ASCII_COMMAND.fullmatch(word) and not (word in ("min", "sec", "max") and text[match.end() :].strip()[:1] in ("", ".", "}")):
+            return "\\" + {"infinity": "infty"}.get(word, word) + " "
+        return f"\\text{{{word}}}" if is_known(word) or (only_words and len(word) > 2) else word
+
+    text = _BARE.sub(mark, text)
+    text = re.sub(r"\\text\{([^{}]*)\}", _connectives, text)
+    text = re.sub(r"\}(\s?)\\text\{(?!(?:and|or)\})", r"} \\text{", text)
+    while (joined := re.sub(r"\\text\{(?!(?:and|or)\})([^{}]*)\}\s?\\text\{(?!(?:and|or)\})([^{}]*)\}", r"\\text{\1 \2}", text)) != text:
+        text = joined
+    return text
+
+
+def _connectives(match: re.Match) -> str:
+    """ "and x is" -> and, x is."""
+    parts = re.split(r"(?i)(?<![a-z])(and/or|and|or|\u6216\u8005|\u6216|\u548c|\u4e14|\u4e0e)(?![a-z])", match.group(1))
+    out = []
+    for index, part in enumerate(parts):
+        word = {"\u6216": "or", "\u6216\u8005": "or", "and/or": "or"}.get(part.lower(), part.lower())
+        if index % 2:
+            out.append("\\text{" + ("or" if word == "or" else "and") + "}")
+        elif part.strip(" ,;"):
+            out.append("\\text{" + part.strip(" ,;") + "}")
+        elif part.strip():
+            out.append(part)
+    return " ".join(out)
+
+
+def _unspaced(text: str) -> str:
+    """Without spaces, except in words, in ", " and after a command before a letter."""
+    text = re.sub(r"(\\[a-zA-Z]+)(?:\\[,;:!> ]|~|\s)+(?=[a-zA-Z])", "\\1\0", text)
+    text = _SPACING.sub(lambda m: m.group(1) or m.group(2) or "", text.replace(", ", ",\1"))
+    text = re.sub(r"\s+", " ", text.replace("\0", " ").replace("\1", " "))
+    while text.startswith("{") and closing_brace(text, 1, len(text)) == len(text) - 1:
+        text = text[1:-1]
+    return text.strip()
