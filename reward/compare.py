@@ -115,6 +115,8 @@ def equal(gold: Value, answer: Value, algebra) -> bool:
             return each((gold.parts, answer.parts))
         case "tuple", "named":
             return each((gold.parts, _by_name(answer)))
+        case ("set", "scalar" | "equation") | ("scalar", "set") if len((gold if gold.kind == "set" else answer).parts) == 1:
+            return each([value.parts if value.kind == "set" else (value,) for value in (gold, answer)])
         case "equation", "equation":
             return _same_equations(gold, answer, algebra)
         case "equation", _:  # x = 5 equals 5, but 2x + z = 1 does not equal 1
@@ -173,7 +175,8 @@ def _same_quantity(gold: Value, answer: Value, algebra) -> bool:
         whole = _scaled(answer if percents[1] else gold, Fraction(1, 100))
         return algebra.same(gold, answer) or (algebra.same(gold, whole) if percents[1] else algebra.same(whole, answer))
     angles = [unit == (("angle", 1),) for unit in units]
-    if angles[0] != angles[1] and _has_pi(answer if angles[0] else gold) and (("radian", 1),) != units[angles[0]]:
+    other, unit = (answer, units[1]) if angles[0] else (gold, units[0])
+    if angles[0] != angles[1] and (unit == (("radian", 1),) or (not unit and _has_pi(other))):
         gold, answer = (_in_radians(value) if angle else value for value, angle in zip((gold, answer), angles, strict=True))
         return algebra.same(gold, answer)
     if not _units_agree(gold.unit, answer.unit):

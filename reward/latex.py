@@ -69,11 +69,13 @@ _SPELLINGS = [  # (pattern, replacement), in order
     (r"\\(?:hspace|vspace|phantom|hphantom|label|tag)\*?\s*\{[^{}]*\}", " "),  # space
     (r"\\(?:hat|vec|widehat|overrightarrow)\s?\{?\s?\\?([ijk])(?:math)?\s?\}?(?![a-zA-Z])", r"\1 "),  # unit vectors
     *(_command(new, names) for new, names in _COMMANDS.items()),
+    (r"(?<![a-zA-Z\\])abs\s?\(([^()]*)\)", r"|\1|"),
     (r"\\?<=", r"\\le "), (r"\\?>=", r"\\ge "), (r"(?<![0-9)}])!=", r"\\ne "), (":=", "="), (r"\{:\}", ":"),  # ASCII
     (r"\\\{\s*\\\}", r"\\emptyset "),  # {}
     (r"\+\s*\\infty", r"\\infty"),
     (r"\\degrees?(?![a-zA-Z])|\^\s*\{?\s*\\(?:circ|degree)(?![a-zA-Z])\s*\}?", r"^\\circ "),
-    (r"\(?\s?\\(?:text|mathrm)\s*\{\s*\(?\s*mod(?:ulo)?\s*\}\s*([0-9]+)\s*\)?", r"\\pmod{\1}"),
+    (r"(\(?)\s?\\(?:text|mathrm)\s*\{\s*(\(?)\s*mod(?:ulo)?\s*\}\s*([0-9]+)\s*\)?",  # (mod 7), not 20 mod 7
+     lambda m: f"\\{'p' if m.group(1) or m.group(2) or 'equiv' in m.string else 'b'}mod{{{m.group(3)}}}"),
     (r"(?<=[0-9])\s*\\text\s*\{\s*to\s*\}\s*(?=[0-9])", ":"),  # a ratio in words
     (r"\{\s?([0-9a-zA-Z+-]+)\s?\\choose\s?([0-9a-zA-Z+-]+)\s?\}", r"\\binom{\1}{\2}"),
     (r"(?:\{\s?\})?[_^]\s?\{?([0-9n]+)\}?\s?(?:\\(?:text|mathrm)\{)?C\}?\s?_\s?\{?([0-9a-z]+)\}?", r"\\binom{\1}{\2}"),
@@ -111,8 +113,9 @@ _LAYOUT = [  # after the words are marked: one way to write a list, a fraction, 
     (r"^(?:\s|[=:,]|\\therefore(?![a-zA-Z]))+", ""),
     (r"(?:\s|\\[,;:! ]|[.,;:=]|\\\\|\\(?=\s*$))+$", ""),
     (r"\\(frac|binom)\s*([0-9a-zA-Z])\s*([0-9a-zA-Z])", r"\\\1{\2}{\3}"),
-    (r"\\frac\s*([0-9a-zA-Z])\s*\{", r"\\frac{\1}{"),
+    (r"\\frac\s*([0-9a-zA-Z]|\\pi)\s*\{", r"\\frac{\1}{"),
     (r"\\frac\s*(\{[^{}]*\})\s*([0-9a-zA-Z])", r"\\frac\1{\2}"),
+    (r"\\frac\s*(\\pi)\s*([0-9a-zA-Z])", r"\\frac{\1}{\2}"),
     (r"\\sqrt(\[[0-9]\])?\s*([0-9a-zA-Z])", r"\\sqrt\1{\2}"),
     (rf"([\^_])\s*\{{\s*([0-9a-zA-Z])\s*\}}(?!{_GAP}*[0-9])", r"\1\2"),
 ]  # fmt: skip
@@ -120,6 +123,10 @@ _LAYOUT = [(re.compile(pattern), new) for pattern, new in _LAYOUT]
 
 _SPACES = re.compile(r"(\\\\)|(?:\s|~|\\[,;:!> ])+")
 _SPACING = re.compile(r"(\\\\)|(\\text\{[^{}]*\})|\\[,;:!> ]|~|\s+")
+_ARRAY = re.compile(  # a matrix in brackets of its own
+    r"(?:\\left\s?)?[(\[]\s?\\begin\s?\{(?:array|matrix)\}(?:\{[lcr|]*\})?((?:(?!\\begin).)*?)\\end\s?\{(?:array|matrix)\}\s?(?:\\right\s?)?[)\]]",
+    re.S,
+)
 _CASES = re.compile(
     r"(?:\\left\s?\\\{\s?)?\\begin\s?\{(d?cases|array)\}(?:\{[lcr|]*\})?(.*?)\\end\s?\{\1\}(?:\s?\\right\s?\.)?", re.S
 )
@@ -135,7 +142,8 @@ def one_line(raw: str) -> str:
     if "\\begin" not in text:
         text = re.sub(r"\\\\(?=[a-zA-Z])", r"\\", text)  # a ground truth that was escaped twice
     text = _cut(text)
-    text = _unwrapped(_CASES.sub(_case_lines, _SPACES.sub(_one_space, text)))
+    text = _ARRAY.sub(r"\\begin{pmatrix}\1\\end{pmatrix}", _SPACES.sub(_one_space, text))
+    text = _unwrapped(_CASES.sub(_case_lines, text))
     for pattern, new in _SPELLINGS:
         text = pattern.sub(new, text)
     text = _marked(text)

@@ -139,12 +139,13 @@ _VARIABLE = re.compile(r"[a-zA-Z](?:_\{?[a-zA-Z0-9]+\}?)?(?:\([a-zA-Z]\))?|\\(?:
 
 def is_name(text: str) -> bool:
     """Whether a text names a value in an equation: x, x_1, f(x), m+n, AB, \\angle ABC, P(A), or nothing."""
+    text = text.replace("^{-1}", "")
     return _NAME.fullmatch(text) is not None and _LOOSE_DIGIT.search(text) is None
 
 
 def is_simple_name(text: str) -> bool:
     """Whether a name is one quantity; 2x+z = 1 and x+y = 1 are equations."""
-    return re.search(r"[0-9+\-*/^]", re.sub(r"_\{?[a-zA-Z0-9,]+\}?|\([^()]*\)", "", text)) is None
+    return re.search(r"[0-9+\-*/^]", re.sub(r"_\{?[a-zA-Z0-9,]+\}?|\([^()]*\)|\^\{-1\}", "", text)) is None
 
 
 def is_variable(text: str) -> bool:
@@ -157,6 +158,7 @@ def is_variable(text: str) -> bool:
 # --------------------------------------------------------------------------------------------------------------------
 
 _GROUPED = re.compile(r"([+-]?[$\u20ac\u00a3\u00a5]?)([1-9][0-9]{0,2}(?:,[0-9]{3})+)((?:\.[0-9]+)?[^,;()\[\]]*)")
+_WHOLE_NUMBER = re.compile(r"(?:\\text\{(?:for|where)(?: all| any)?\})?([a-z])\s?\\in\s?\\mathbb\{[ZN]\}")
 _DECIMAL_COMMA = re.compile(r"([+-]?0|[+-]?[1-9][0-9]{3,}),([0-9]+)")
 
 
@@ -174,7 +176,10 @@ def read_statement(text: str, alone: bool = False) -> Value:
         other = read_one(".".join(decimal.groups()))
         return Value("list", text, tuple(map(read_one, parts)))._replace(number=other.number, places=other.places)
     joints = {mark[6:-1] if mark[0] == "\\" else "," for mark in marks} - ({","} if "\\text" in text else set()) or {","}
-    return read_joined(text, [part for part in parts if part], joints, alone)
+    parts = [part for part in parts if part]
+    if len(parts) > 1 and (whole := _WHOLE_NUMBER.fullmatch(parts[-1])) and whole.group(1) in parts[-2]:
+        parts.pop()  # k\pi, k \in \mathbb{Z}
+    return read_joined(text, parts, joints, alone)
 
 
 def read_joined(text: str, parts: list[str], joints: set[str], alone: bool) -> Value:
@@ -380,7 +385,7 @@ def _bounds(text: str, sides: tuple[str, ...], marks: tuple[str, ...]) -> Value 
     if name.startswith("-") and is_variable(name[1:]):  # -x > -1
         bounds = [f"-({bound})" if bound else "" for bound in (high, low)]
         return _bounds(text, tuple(bound for bound in (bounds[0], name[1:], bounds[1]) if bound), marks[::-1])
-    if not is_variable(name) or is_variable(low) and is_variable(high):
+    if not is_variable(name) or (len(marks) == 1 and is_variable(low) and is_variable(high)):
         return None
     low, high = (None if not bound or bound in ("-\\infty", "\\infty") else read_one(bound) for bound in (low, high))
     if any(bound is not None and bound.kind != "scalar" for bound in (low, high)):
@@ -490,7 +495,7 @@ def _times(factor: Tree, value: Value) -> Value:
 
 _TEXT = r"\\text\{[^{}]*\}"
 _TAIL = re.compile(rf"(?:{_TEXT}(?:\^\{{?-?[0-9]\}}?)?|(?<=[}}0-9])(?:/|\\cdot)(?=\\text)|\^\\circ\s?(?:[CF](?![a-zA-Z]))?|\\%)+$")
-_CURRENCY = "$\u20ac\u00a3\u00a5\u20b9"
+_CURRENCY = "$\u20ac\u00a3\u00a5\u20b9\u00a2"
 _MODULUS = re.compile(r"\(?\\(?:pmod\{?|bmod|mod)\s?([0-9a-z]+)\}?\)?$")
 _BASED = re.compile(r"\(?([0-9][0-9A-Za-z]*)\)?_\{?([0-9]{1,2})\}?")
 _MIXED = re.compile(r"([+-]?)([0-9]+)(\\frac\{[0-9]+\}\{[0-9]+\})")

@@ -11,12 +11,12 @@ WORD = r"(?:[ap]\.\s?m\.(?![a-z])|[A-Za-z]+(?:'[a-z]+)?(?:\.(?=\s?[a-z]))?|[\u4e
 _INTRODUCTIONS = (
     "so thus hence therefore the final answer result value is are equals equal to about approximately approx roughly option"
     " choice we get have there it total area volume length distance probability number sum perimeter maximum minimum only"
-    " exactly a in all x correct solution solutions ans result's"
+    " exactly correct solution solutions ans"
     " \u5171 \u5171\u6709 \u4e00\u5171 \u4e00\u5171\u6709 \u603b\u5171 \u603b\u5171\u6709 \u7ea6 \u6709 \u7b54\u6848 \u7b54\u6848\u662f \u7b54\u6848\u4e3a \u7b54 \u7b49\u4e8e"
 ).split()
-_INTRODUCTION = re.compile(r"(?i)\s*(?:(?:" + "|".join(sorted(map(re.escape, _INTRODUCTIONS), key=len, reverse=True)) + r")(?![a-z])[\s,:.=]*)+")
+_INTRODUCTION = re.compile(r"(?i)\s*(?:(?:a total of|" + "|".join(sorted(map(re.escape, _INTRODUCTIONS), key=len, reverse=True)) + r")(?![a-z])[\s,:.=]*)+")
 _OTHER_WORDS = frozenset(
-    "and or not no yes per square sq cubic squared cubed except real reals numbers integers such that for other than any"
+    "and or not no yes all every the has per square sq cubic squared cubed except real reals numbers integers such that for other than any"
     " positive negative nonnegative nonzero solution exist exists does dne undefined none infinitely many th st nd rd if"
     " mod odd even true false between either both neither nor but of at least most more less one two three four five".split()
 )
@@ -87,6 +87,7 @@ EXCEPT = re.compile(r"(?i)\s*(?:except|excluding|other than|but|but not|besides|
 def phrase(text: str) -> str:
     """Words with the sayings of one meaning in one form, without case and punctuation."""
     bare = re.sub("[A-Za-z]{2,}", lambda m: m.group().lower(), re.sub(r"[\s~]+", " ", text).strip(" .!?,"))
+    bare = re.sub(r"^(?:an?|the) ", "", bare)
     return next((meaning for pattern, meaning in _PHRASES if pattern.fullmatch(bare)), bare)
 
 
