@@ -95,7 +95,6 @@ def equal(gold: Value, answer: Value, algebra) -> bool:
         return answer.choice == gold.text.strip("()")
     if gold.text == answer.text and gold.text:
         return True
-    each = lambda pairs: len(pairs[0]) == len(pairs[1]) and all(equal(g, a, algebra) for g, a in zip(*pairs, strict=True))  # noqa: E731
     match gold.kind, answer.kind:
         case ("empty", "words") | ("words", "empty"):
             return "no solution" in (gold.text, answer.text)
@@ -105,18 +104,8 @@ def equal(gold: Value, answer: Value, algebra) -> bool:
             return gold.kind == answer.kind
         case ("reals", "reals" | "tuple" | "set" | "list") | ("tuple" | "set" | "list", "reals"):
             return _same_reals(gold, answer, algebra)
-        case "named", "named":
-            return _same_named(gold, answer, algebra)
-        case "named", "tuple":
-            return each((_by_name(gold), answer.parts))
-        case "list" | "set", "named" if len({name[0] for name in answer.marks}) == 1:  # x_1=3, x_2=5
-            return _same_elements(gold.parts, answer.parts, algebra)
-        case "named", "list":
-            return each((gold.parts, answer.parts))
-        case "tuple", "named":
-            return each((gold.parts, _by_name(answer)))
-        case ("set", "scalar" | "equation") | ("scalar", "set") if len((gold if gold.kind == "set" else answer).parts) == 1:
-            return each([value.parts if value.kind == "set" else (value,) for value in (gold, answer)])
+        case ("set", "scalar" | "equation") | ("scalar", "set") if 1 in [len(v.parts) for v in (gold, answer) if v.kind == "set"]:
+            return _each(*(value.parts if value.kind == "set" else (value,) for value in (gold, answer)), algebra)
         case "equation", "equation":
             return _same_equations(gold, answer, algebra)
         case "equation", _:  # x = 5 equals 5, but 2x + z = 1 does not equal 1
@@ -126,25 +115,41 @@ def equal(gold: Value, answer: Value, algebra) -> bool:
         case _, "equation":
             return _same_as_chain(gold, answer, algebra)
         case "relation", "relation":
-            turned = Value("relation", "", answer.parts[::-1], tuple(_TURNED.get(mark, mark) for mark in answer.marks[::-1]))
-            return any(gold.marks == other.marks and each((gold.parts, other.parts)) for other in (answer, turned))
+            turned = tuple(_TURNED.get(mark, mark) for mark in answer.marks[::-1])
+            sides = ((answer.marks, answer.parts), (turned, answer.parts[::-1]))
+            return any(gold.marks == marks and _each(gold.parts, parts, algebra) for marks, parts in sides)
+    return _same_parts(gold, answer, algebra)
+
+
+def _same_parts(gold: Value, answer: Value, algebra) -> bool:
+    match gold.kind, answer.kind:
         case ("list" | "set"), ("list" | "set"):
             return _same_elements(gold.parts, answer.parts, algebra)
         case "list" | "set", "scalar" if answer.parts:  # 1,234 where the ground truth is a list
             return _same_elements(gold.parts, answer.parts, algebra)
+        case "list" | "set", "named" if len({name[0] for name in answer.marks}) == 1:  # x_1=3, x_2=5
+            return _same_elements(gold.parts, answer.parts, algebra)
         case ("scalar", "list") | ("list", "scalar") if answer.number is not None and gold.number is not None:  # 0,5
             return _same_quantity(gold, answer, algebra)
+        case "named", "named":
+            named = dict(zip(answer.marks, answer.parts, strict=True))
+            return set(gold.marks) == set(named) and _each(gold.parts, [named[name] for name in gold.marks], algebra)
+        case "named", "list":
+            return _each(gold.parts, answer.parts, algebra)
+        case ("named", "tuple") | ("tuple", "named"):
+            return _each(*(_by_name(value) if value.kind == "named" else value.parts for value in (gold, answer)), algebra)
         case "tuple", "tuple":
-            return gold.marks[0] == answer.marks[0] and each((gold.parts, answer.parts))
+            return gold.marks[0] == answer.marks[0] and _each(gold.parts, answer.parts, algebra)
         case "matrix", "matrix":
-            return len(gold.parts) == len(answer.parts) and all(map(each, zip(gold.parts, answer.parts, strict=True)))
+            sizes = [[len(row) for row in value.parts] for value in (gold, answer)]
+            return sizes[0] == sizes[1] and _each(sum(gold.parts, ()), sum(answer.parts, ()), algebra)
         case ("tuple", "matrix") | ("matrix", "tuple"):
             sides = [_coordinates(value) for value in (gold, answer)]
-            return all(sides) and each(sides)
+            return all(sides) and _each(*sides, algebra)
         case ("tuple" | "matrix", "scalar") | ("scalar", "tuple" | "matrix"):
             return _same_vector(gold, answer, algebra)
         case "ratio", "ratio":
-            return each((gold.parts, answer.parts)) and _units_agree(gold.unit, answer.unit)
+            return _each(gold.parts, answer.parts, algebra) and _units_agree(gold.unit, answer.unit)
         case ("ratio", "scalar") | ("scalar", "ratio"):
             return _same_ratio(gold, answer)
         case "based", "based":
@@ -155,6 +160,11 @@ def equal(gold: Value, answer: Value, algebra) -> bool:
 
 
 _TURNED = {"<": ">", ">": "<", "\\le": "\\ge", "\\ge": "\\le"}
+
+
+def _each(gold, answer, algebra) -> bool:
+    """Whether two rows of values are as long and equal one by one."""
+    return len(gold) == len(answer) and all(equal(g, a, algebra) for g, a in zip(gold, answer, strict=True))
 
 
 def has_operator(value: Value) -> bool:
@@ -270,13 +280,6 @@ def _same_elements(gold: tuple, answer: tuple, algebra) -> bool:
     return True
 
 
-def _same_named(gold: Value, answer: Value, algebra) -> bool:
-    values = dict(zip(answer.marks, answer.parts, strict=True))
-    return set(gold.marks) == set(answer.marks) and all(
-        equal(part, values[name], algebra) for name, part in zip(gold.marks, gold.parts, strict=True)
-    )
-
-
 def _by_name(value: Value) -> tuple:
     """The values as the coordinates of a tuple: as written in (y,x) = (1,2), by name in y=1, x=2."""
     if value.core == "tuple":
@@ -341,7 +344,7 @@ def _same_as_chain(gold: Value, chain: Value, algebra) -> bool:
         elif left.number is not None and right.number is not None and not Numbers().same(left, right):
             return False
     if "\\approx" in marks and equal(gold, sides[marks.index("\\approx")], algebra):  # \sqrt{2} \approx 1.414
-        return _written_places(sides[-1].core) > 0 and _has_root(sides[marks.index("\\approx")])
+        return _written_places(sides[-1].core) > 0 and _is_inexact(sides[marks.index("\\approx")])
     if not equal(gold, sides[-1], algebra):
         return False
     constants = [side for side, mark in zip(sides[:-1], marks, strict=False) if mark != "\\approx" and _is_constant(side)]
@@ -352,7 +355,7 @@ def _written_places(core: str) -> int:
     return len(core.partition(".")[2]) if re.fullmatch(r"[+-]?[0-9]*\.?[0-9]*", core) else 0
 
 
-def _has_root(value: Value) -> bool:
+def _is_inexact(value: Value) -> bool:
     """Whether a scalar has no finite decimal."""
     return value.kind == "scalar" and (value.number is None or not _ends(value.number))
 

@@ -41,7 +41,22 @@ class Evaluation:
         Raises:
             TooLargeError, NoValueError
         """
-        result = getattr(self, "_" + _METHODS[tree[0]])(*tree[1:])
+        match tree:
+            case ("num", result):
+                pass
+            case ("sym", name):
+                if (result := self.at.get(name)) is None:
+                    raise NoValueError
+            case ("const", name):
+                result = {"pi": +mp.pi, "e": mp.e + 0, "i": mp.mpc(0, 1)}[name]
+            case ("-", argument):
+                result = -self.value(argument)
+            case ("root", degree, argument):
+                result = self._root(degree, self.value(argument))
+            case ("fn", name, argument):
+                result = self._function(name, self.value(argument))
+            case (operation, left, right):
+                result = self._operation(operation, self.value(left), self.value(right))
         if isinstance(result, Fraction):
             if max(result.numerator.bit_length(), result.denominator.bit_length()) > MAX_BITS:
                 raise TooLargeError
@@ -70,45 +85,26 @@ class Evaluation:
         self.cleared |= bool(lost)
         return Fraction(0) if lost else x
 
-    def _number(self, x):
-        return x
-
-    def _letter(self, name: str):
-        if name not in self.at:
+    def _operation(self, operation: str, a, b):
+        if operation == "^":
+            return self._power(a, b)
+        if operation == "binom":
+            return self._binomial(a, b)
+        if operation == "log" or not (isinstance(a, Fraction) and isinstance(b, Fraction)):
+            a, b = self._real(a), self._real(b)
+        if (operation == "/" and b == 0) or (operation == "log" and (a in (0, 1) or b == 0)):
             raise NoValueError
-        return self.at[name]
+        if operation == "+":
+            return self._clear(a + b)
+        if operation == "log":
+            return self._clear(mp.log(b) / mp.log(a))
+        return a * b if operation == "*" else a / b
 
-    def _constant(self, name: str):
-        return {"pi": +mp.pi, "e": mp.e + 0, "i": mp.mpc(0, 1)}[name]
-
-    def _negative(self, tree: Tree):
-        return -self.value(tree)
-
-    def _both(self, left: Tree, right: Tree):
-        a, b = self.value(left), self.value(right)
-        rational = isinstance(a, Fraction) and isinstance(b, Fraction)
-        return (a, b) if rational else (self._real(a), self._real(b))
-
-    def _sum(self, left: Tree, right: Tree):
-        a, b = self._both(left, right)
-        return self._clear(a + b)
-
-    def _product(self, left: Tree, right: Tree):
-        a, b = self._both(left, right)
-        return a * b
-
-    def _quotient(self, left: Tree, right: Tree):
-        a, b = self._both(left, right)
-        if b == 0:
-            raise NoValueError
-        return a / b
-
-    def _power(self, base: Tree, exponent: Tree):
-        a, b = self.value(base), self.value(exponent)
+    def _power(self, a, b):
         if isinstance(b, Fraction) and b.denominator == 1:
             return self._integer_power(a, b.numerator)
         if isinstance(a, Fraction) and isinstance(b, Fraction) and a > 0 and b.denominator <= 100:
-            return self._integer_power(self._root_of(b.denominator, a), b.numerator)
+            return self._integer_power(self._root(b.denominator, a), b.numerator)
         a, b = self._real(a), self._real(b)
         if a == 0:
             raise NoValueError
@@ -129,10 +125,7 @@ class Evaluation:
         )
         return a**n
 
-    def _root(self, degree: int, tree: Tree):
-        return self._root_of(degree, self.value(tree))
-
-    def _root_of(self, degree: int, a):
+    def _root(self, degree: int, a):
         if isinstance(a, Fraction) and degree == 2 and a >= 0:
             top, bottom = isqrt(a.numerator), isqrt(a.denominator)
             if top * top == a.numerator and bottom * bottom == a.denominator:
@@ -144,14 +137,7 @@ class Evaluation:
             return -mp.root(-a, degree)
         return mp.sqrt(a) if degree == 2 else mp.root(a, degree)
 
-    def _logarithm(self, base: Tree, tree: Tree):
-        a, b = self._real(self.value(base)), self._real(self.value(tree))
-        if a in (0, 1) or b == 0:
-            raise NoValueError
-        return self._clear(mp.log(b) / mp.log(a))
-
-    def _function(self, name: str, tree: Tree):
-        a = self.value(tree)
+    def _function(self, name: str, a):
         if name == "factorial":
             return self._factorial(a)
         if name == "abs":
@@ -178,8 +164,7 @@ class Evaluation:
             raise TooLargeError
         return mp.gamma(n + 1)
 
-    def _binomial(self, top: Tree, bottom: Tree):
-        n, k = self.value(top), self.value(bottom)
+    def _binomial(self, n, k):
         if all(isinstance(x, Fraction) and x.denominator == 1 and x >= 0 for x in (n, k)):
             if min(k, n - k) * max(1, int(n).bit_length()) > MAX_BITS:
                 raise TooLargeError
@@ -188,12 +173,6 @@ class Evaluation:
         if max(abs(n), abs(k)) > 1000:
             raise TooLargeError
         return mp.binomial(n, k)
-
-
-_METHODS = {
-    "num": "number", "sym": "letter", "const": "constant", "-": "negative", "+": "sum", "*": "product",
-    "/": "quotient", "^": "power", "root": "root", "log": "logarithm", "fn": "function", "binom": "binomial",
-}  # fmt: skip
 
 
 def real_value(tree: Tree, bits: int = 256):

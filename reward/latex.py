@@ -107,7 +107,7 @@ _SPELLINGS = [(re.compile(pattern) if isinstance(pattern, str) else pattern, new
 
 _LAYOUT = [  # after the words are marked: one way to write a list, a fraction, a power
     (r"([_^])([0-9])\s+(?=[0-9])", r"\1{\2}"),  # \log_2 8
-    (r"(?<=[0-9])(?:\\[,;:! ]|~|\s|\\quad)+(?=[0-9])", ", "),  # two numbers side by side
+    (r"(?<=[0-9])(?:\\[,;:! ]|~|\s)+(?=[0-9])", r"\\text{beside}"),  # 3 4 is neither 34 nor a list
     (r"\\quad(?![a-zA-Z])", ", "),
     (r"(?:\s*,(?:\s|\\[,;:! ]|~)*)+", lambda m: "," if m.group() == "," else ", "),
     (r"^(?:\s|[=:,]|\\therefore(?![a-zA-Z]))+", ""),

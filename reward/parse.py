@@ -23,7 +23,7 @@ from typing import NamedTuple
 from .expression import Tree, literal, read_scalar
 from .latex import one_line
 from .units import MULTIPLES, Unit, read_counted, read_unit
-from .words import DOMAINS, EXCEPT, choice, phrase, without_introduction, without_label
+from .words import choice, phrase, without_introduction, without_label
 
 ROUNDED_DIGITS = 6  # places and significant digits that a decimal needs to stand for another number
 
@@ -252,45 +252,34 @@ def _words(text: str) -> Value | None:
     if _NOT_WORDS.sub("", text) or (text and "\\text" not in text):
         return None
     words = _NOT_WORDS.sub(lambda m: m.group("words") or m.group(), text).strip()
-    if any(pattern.fullmatch(words.rstrip(" .")) for pattern, _ in DOMAINS):
+    if _REALS_IN_WORDS.fullmatch(text):
         return None
     if re.fullmatch(r"(?i)(?:the )?(?:empty|null) set", words):
         return Value("empty", text)
     return Value("words", phrase(re.sub(r"(?i)^(?:the )?(?:final )?answer(?: is)?\s*:?\s*(?=\S)", "", words)))
 
 
-_SIGNS = {"()": (None, None), "+": (0, None), "-": (None, 0)}
+_REALS_IN_WORDS = re.compile(  # all real numbers; what they leave out follows
+    r"(?i)(?:[a-z]\s?(?:\\in\s?)?)?\\text\{(?:is |can be )?(?:the )?(?:set of )?(?:(?:all|any|every) )?(?P<sign>|positive |negative "
+    r"|non-?negative |non-?zero )reals?(?: numbers?)?(?: [a-z])?(?P<but> (?:except|excluding|other than|but|besides|where|such"
+    r" that|with)[^{}]*)?\s*\.?\}(?P<rest>.*)", re.S
+)
 
 
 def _domain(text: str) -> Value | None:
-    """All real numbers, in words, with what they leave out."""
-    match = re.match(r"(?:[a-zA-Z]\s?(?:\\in\s?)?)?\\text\{(?:is |can be )?([^{}]*)\}(.*)$", text, re.S)
+    """All real numbers, in words, with what they leave out: "all real numbers except 3"."""
+    match = _REALS_IN_WORDS.fullmatch(text)
     if match is None:
         return None
-    words, rest = match.groups()
-    words, _, tail = re.match(r"(?is)(.*?)(?:(\b(?:except|excluding|other than|but|besides|where|such that|with)\b)(.*))?$", words).groups()
-    return None if words is None else _domain_of(text, words.strip(), rest)
-
-
-def _domain_of(text: str, words: str, rest: str) -> Value | None:
-    for pattern, sign in DOMAINS:
-        if pattern.fullmatch(words):
-            break
-    else:
-        return None
     zero = read_quantity("0")
-    formula = {"()": ("reals",), "+": interval("()", zero, None), "-": interval("()", None, zero),
-               "0+": interval("[)", zero, None), "!0": ("not", point(zero))}[sign]  # fmt: skip
-    rest = re.sub(r"^(?:\s|[a-zA-Z](?=\\text)|\\text\{[^{}]*\})*", "", rest)
+    formula = {"": ("reals",), "positive": interval("()", zero, None), "negative": interval("()", None, zero),
+               "nonnegative": interval("[)", zero, None), "nonzero": ("not", point(zero))}[
+        match["sign"].lower().replace("-", "").strip()]  # fmt: skip
+    rest = re.sub(r"^(?:\s|[a-zA-Z](?=\\text)|\\text\{[^{}]*\})*", "", match["rest"])
     if not rest or is_variable(rest):
         return Value("reals", text, (formula,))
-    return _with_exception(text, formula, rest)
-
-
-def _with_exception(text: str, formula: tuple, rest: str) -> Value | None:
-    """All reals except 3, except x=3, where x \\ne 3."""
     outside = read_one(rest)
-    if outside.kind == "reals":
+    if outside.kind == "reals":  # such that x \ne 3
         return Value("reals", text, (("and", formula, outside.parts[0]),), name=outside.name)
     excluded = formula_of(outside)
     return Value("reals", text, (("and", formula, ("not", excluded)),), ("except",)) if excluded else None
@@ -310,8 +299,8 @@ def formula_of(value: Value) -> tuple | None:
         return value.parts[0]
     if value.kind == "tuple" and len(value.parts) == 2 and "point" not in value.marks:
         low, high = (None if part.core.endswith("\\infty") else part for part in value.parts)
-        ends = {part.core for part in value.parts}
-        return interval(value.marks[0], low, high) if not {"\\infty"} & {value.parts[0].core} and "-\\infty" != value.parts[1].core and ends else None
+        turned = value.parts[0].core == "\\infty" or value.parts[1].core == "-\\infty"
+        return None if turned else interval(value.marks[0], low, high)
     if value.kind in ("set", "list"):
         formulas = [formula_of(part) for part in value.parts if part.kind in ("scalar", "tuple")]
         return ("or", *formulas) if len(formulas) == len(value.parts) and all(formulas) and "and" not in value.marks else None

@@ -34,6 +34,11 @@ class BrokenWorkerError(Exception):
     """No worker can work, because math-verify is missing or broken."""
 
 
+def encoded(request: dict) -> bytes:
+    """A request as one line."""
+    return b64encode(pickle.dumps(request))
+
+
 class Worker:
     """One process behind a pipe, in worker.py. Used by one thread only."""
 
@@ -99,7 +104,7 @@ class Pool:
 
     def submit(self, request: dict) -> Future:
         """The worker's reply, {"late": True} or {"error": why}, with its "seconds" and the workers "killed"."""
-        return self.threads.submit(self._ask, b64encode(pickle.dumps(request)))
+        return self.threads.submit(self._ask, encoded(request))
 
     def _ask(self, line: bytes) -> dict:
         start, killed = time.monotonic(), 0

@@ -76,12 +76,6 @@ _PHRASES = {  # sayings with one meaning
     "yes": r"yes|\u662f", "no": r"no|\u5426",
 }  # fmt: skip
 _PHRASES = [(re.compile(pattern), meaning) for meaning, pattern in _PHRASES.items()]
-# A set of real numbers in words: (pattern, its interval); an exception follows it.
-DOMAINS = [
-    (re.compile(rf"(?:(?:the )?set of )?(?:(?:all|any|every) )?(?:{sign})reals?(?: numbers?)?(?: [a-z])?", re.I), interval)
-    for sign, interval in (("", "()"), ("positive ", "+"), ("negative ", "-"), ("non-?negative ", "0+"), ("non-?zero ", "!0"))
-]
-EXCEPT = re.compile(r"(?i)\s*(?:except|excluding|other than|but|but not|besides|not equal to|where|with|such that)(?: for)?\s*")
 
 
 def phrase(text: str) -> str:

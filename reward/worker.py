@@ -17,8 +17,8 @@ import signal
 import sys
 from base64 import b64decode
 
-from .identity import TooLargeError
 from .compare import equal
+from .identity import TooLargeError
 from .parse import Value
 
 
