@@ -122,7 +122,9 @@ class Algebra(Numbers):
 
     def _by_math_verify(self, gold: Value, answer: Value) -> bool:
         values = parsed(gold.core), parsed(answer.core)
-        return None not in values and not _differ_in_case(gold.core, answer.core) and verify(*values, timeout_seconds=None)
+        return (
+            None not in values and not _differ_in_case(gold.core, answer.core) and verify(*values, timeout_seconds=None)
+        )
 
 
 def _fraction(value) -> Fraction:

@@ -104,7 +104,9 @@ def equal(gold: Value, answer: Value, algebra) -> bool:
             return gold.kind == answer.kind
         case ("reals", "reals" | "tuple" | "set" | "list") | ("tuple" | "set" | "list", "reals"):
             return _same_reals(gold, answer, algebra)
-        case ("set", "scalar" | "equation") | ("scalar", "set") if 1 in [len(v.parts) for v in (gold, answer) if v.kind == "set"]:
+        case ("set", "scalar" | "equation") | ("scalar", "set") if 1 in [
+            len(v.parts) for v in (gold, answer) if v.kind == "set"
+        ]:
             return _each(*(value.parts if value.kind == "set" else (value,) for value in (gold, answer)), algebra)
         case "equation", "equation":
             return _same_equations(gold, answer, algebra)
@@ -123,7 +125,7 @@ def equal(gold: Value, answer: Value, algebra) -> bool:
 
 def _same_parts(gold: Value, answer: Value, algebra) -> bool:
     match gold.kind, answer.kind:
-        case ("list" | "set"), ("list" | "set"):
+        case (("list" | "set"), ("list" | "set")):
             return _same_elements(gold.parts, answer.parts, algebra)
         case "list" | "set", "scalar" if answer.parts:  # 1,234 where the ground truth is a list
             return _same_elements(gold.parts, answer.parts, algebra)
@@ -137,7 +139,9 @@ def _same_parts(gold: Value, answer: Value, algebra) -> bool:
         case "named", "list":
             return _each(gold.parts, answer.parts, algebra)
         case ("named", "tuple") | ("tuple", "named"):
-            return _each(*(_by_name(value) if value.kind == "named" else value.parts for value in (gold, answer)), algebra)
+            return _each(
+                *(_by_name(value) if value.kind == "named" else value.parts for value in (gold, answer)), algebra
+            )
         case "tuple", "tuple":
             return gold.marks[0] == answer.marks[0] and _each(gold.parts, answer.parts, algebra)
         case "matrix", "matrix":
@@ -187,7 +191,9 @@ def _same_quantity(gold: Value, answer: Value, algebra) -> bool:
     angles = [unit == (("angle", 1),) for unit in units]
     other, unit = (answer, units[1]) if angles[0] else (gold, units[0])
     if angles[0] != angles[1] and (unit == (("radian", 1),) or (not unit and _has_pi(other))):
-        gold, answer = (_in_radians(value) if angle else value for value, angle in zip((gold, answer), angles, strict=True))
+        gold, answer = (
+            _in_radians(value) if angle else value for value, angle in zip((gold, answer), angles, strict=True)
+        )
         return algebra.same(gold, answer)
     if not _units_agree(gold.unit, answer.unit):
         return False
@@ -213,7 +219,9 @@ def _has_pi(value: Value) -> bool:
 
 def _scaled(value: Value, factor: Fraction) -> Value:
     tree = ("*", ("num", factor), value.tree) if value.tree else None
-    return value._replace(tree=tree, number=literal(tree) if tree else None, places=None, core=f"({factor})({value.core})")
+    return value._replace(
+        tree=tree, number=literal(tree) if tree else None, places=None, core=f"({factor})({value.core})"
+    )
 
 
 def _in_radians(value: Value) -> Value:
@@ -322,7 +330,11 @@ def _same_equations(gold: Value, answer: Value, algebra) -> bool:
     if all(map(is_name, first)):
         if first[0] and first[0] == first[1]:
             rest = answer.parts[1:]
-            return equal(gold.parts[-1], rest[0] if len(rest) == 1 else answer._replace(text="", parts=rest, marks=answer.marks[1:]), algebra)
+            return equal(
+                gold.parts[-1],
+                rest[0] if len(rest) == 1 else answer._replace(text="", parts=rest, marks=answer.marks[1:]),
+                algebra,
+            )
         if all(map(is_variable, first)) and any(side.number is not None for side in answer.parts):
             return False  # x = 5, y = 5
     if any(map(has_operator, answer.parts)) and not any(map(has_operator, gold.parts)):
@@ -339,7 +351,11 @@ def _same_as_chain(gold: Value, chain: Value, algebra) -> bool:
         return False
     for (left, right), mark in zip(pairwise(sides), marks, strict=False):
         if mark == "\\approx":
-            if left.number is not None and right.number is not None and not rounds(right.number, left.number, _written_places(right.core)):
+            if (
+                left.number is not None
+                and right.number is not None
+                and not rounds(right.number, left.number, _written_places(right.core))
+            ):
                 return False
         elif left.number is not None and right.number is not None and not Numbers().same(left, right):
             return False
@@ -347,7 +363,9 @@ def _same_as_chain(gold: Value, chain: Value, algebra) -> bool:
         return _written_places(sides[-1].core) > 0 and _is_inexact(sides[marks.index("\\approx")])
     if not equal(gold, sides[-1], algebra):
         return False
-    constants = [side for side, mark in zip(sides[:-1], marks, strict=False) if mark != "\\approx" and _is_constant(side)]
+    constants = [
+        side for side, mark in zip(sides[:-1], marks, strict=False) if mark != "\\approx" and _is_constant(side)
+    ]
     return all(algebra.same(side, sides[-1]) for side in constants if sides[-1].kind == "scalar")
 
 
@@ -363,5 +381,3 @@ def _is_inexact(value: Value) -> bool:
 def _is_constant(side: Value) -> bool:
     """Whether a side is a constant that can be checked. The letter e alone may be a name."""
     return side.kind == "scalar" and side.tree is not None and not names(side.tree) and side.core not in ("e", "i")
-
-

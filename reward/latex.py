@@ -25,22 +25,23 @@ _UNICODE = {  # characters for commands and for ASCII
     "\u27e9": ")", "\uffe5": "\u00a5",
 }  # fmt: skip
 _UNICODE |= {chr(0xFF01 + i): chr(0x21 + i) for i in range(94)}  # full-width ASCII
-_UNICODE |= {char: f"^{digit}" for digit, char in enumerate("\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079")}
+_UNICODE |= {
+    char: f"^{digit}" for digit, char in enumerate("\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079")
+}
 _UNICODE |= {chr(0x2080 + digit): f"_{digit}" for digit in range(10)}
 _UNICODE = str.maketrans(_UNICODE)
 # Controls, zero-width and direction marks, lone surrogates: invisible, and not valid in UTF-8 or in a C parser.
 _INVISIBLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\ud800-\udfff]")
 
-_BASES = {word: base for base, word in enumerate("two three four five six seven eight nine ten eleven twelve".split(), 2)}
+_BASES = {
+    word: base for base, word in enumerate("two three four five six seven eight nine ten eleven twelve".split(), 2)
+}
 _BASES["sixteen"] = 16
-_COMMANDS = {  # spellings of one command, without the backslash
-    "frac": "[dtc]frac", "{": "lbrace", "}": "rbrace", "(": "langle|lparen", ")": "rangle|rparen", "[": "lbrack",
-    "]": "rbrack", "|": "[lr]vert|mid", "le ": "leqslant|leqq|leq", "ge ": "geqslant|geqq|geq", "<": "lt", ">": "gt",
-    "ne ": "neq", "to ": "(?:long)?rightarrow|Rightarrow|implies|Longrightarrow", "emptyset ": "varnothing|empty",
-    "approx ": "simeq|thickapprox", "phi ": "varphi", "mathbb{R}": "R|Reals|reals", "*": "ast", ":": "colon",
-    "setminus ": "backslash|smallsetminus", "text{or}": "lor|vee", "text{and}": "land|wedge", "quad ": "qquad",
+_COMMANDS = {  # one command for its spellings
+    r"\frac": "[dtc]frac", "(": "langle|lparen", ")": "rangle|rparen", "|": "[lr]vert|mid", r"\le ": "leqslant|leqq|leq",
+    r"\ge ": "geqslant|geqq|geq", r"\ne ": "neq", r"\emptyset ": "varnothing|empty", ":": "colon",
+    r"\text{or}": "lor|vee", r"\text{and}": "land|wedge",
 }  # fmt: skip
-_PLAIN = ("{", "}", "(", ")", "[", "]", "|", "<", ">", "*", ":")
 _WRAPPER = re.compile(  # typesetting around a content that stays
     r"\\(?:boxed|fbox|framebox|underline|uline|mathbf|boldsymbol|bm|mathit|mathsf|ensuremath|emph|textit|cancel|bold"
     r"|mathnormal|pmb|(?:textcolor|colorbox)\s{0,4}\{[^{}]*\})\s{0,4}\{"
@@ -48,11 +49,6 @@ _WRAPPER = re.compile(  # typesetting around a content that stays
 _TEXTS = "text|mbox|textbf|textrm|textnormal|mathrm|textsf|texttt|hbox|textup"
 _FUNCTIONS = "(?:arc)?(?:sin|cos|tan)|cot|csc|sec|ln|lg|log|exp|gcd|lcm|max|min|det|lim"
 _GAP = r"(?:\\[,;:!> ]|\{,\}|,\\!|~|\s)"  # what stands between the digits of one number
-
-
-def _command(new: str, names: str) -> tuple[re.Pattern, str]:
-    text = new if new in ("(", ")", "[", "]", "|", "<", ">", "*", ":") else "\\" + new
-    return re.compile(rf"\\(?:{names})(?![a-zA-Z])"), text.replace("\\", "\\\\")
 
 
 _SPELLINGS = [  # (pattern, replacement), in order
@@ -66,13 +62,11 @@ _SPELLINGS = [  # (pattern, replacement), in order
     (r"\\color\s*\{[^{}]*\}|\\color\s*\[[^\[\]]*\]\s*\{[^{}]*\}", ""),  # colour
     (r"\\(?:left|right|middle|[bB]igg?[lrm]?)(?=[\s()\[\]|.<>\\{}/])(?:\.)?", ""),  # sizes of brackets
     (r"\\(?:displaystyle|textstyle|scriptstyle|limits|nolimits|bf|rm|it|checkmark|blacksquare|square|qed|Box)(?![a-zA-Z])", " "),
-    (r"\\(?:hspace|vspace|phantom|hphantom|label|tag)\*?\s*\{[^{}]*\}", " "),  # space
     (r"\\(?:hat|vec|widehat|overrightarrow)\s?\{?\s?\\?([ijk])(?:math)?\s?\}?(?![a-zA-Z])", r"\1 "),  # unit vectors
-    *(_command(new, names) for new, names in _COMMANDS.items()),
+    *((rf"\\(?:{names})(?![a-zA-Z])", new.replace("\\", "\\\\")) for new, names in _COMMANDS.items()),
     (r"(?<![a-zA-Z\\])abs\s?\(([^()]*)\)", r"|\1|"),
-    (r"\\?<=", r"\\le "), (r"\\?>=", r"\\ge "), (r"(?<![0-9)}])!=", r"\\ne "), (":=", "="), (r"\{:\}", ":"),  # ASCII
+    (r"\\?<=", r"\\le "), (r"\\?>=", r"\\ge "), (r"(?<![0-9)}])!=", r"\\ne "), (r"\{:\}", ":"),  # ASCII
     (r"\\\{\s*\\\}", r"\\emptyset "),  # {}
-    (r"\+\s*\\infty", r"\\infty"),
     (r"\\degrees?(?![a-zA-Z])|\^\s*\{?\s*\\(?:circ|degree)(?![a-zA-Z])\s*\}?", r"^\\circ "),
     (r"(\(?)\s?\\(?:text|mathrm)\s*\{\s*(\(?)\s*mod(?:ulo)?\s*\}\s*([0-9]+)\s*\)?",  # (mod 7), not 20 mod 7
      lambda m: f"\\{'p' if m.group(1) or m.group(2) or 'equiv' in m.string else 'b'}mod{{{m.group(3)}}}"),
@@ -88,7 +82,7 @@ _SPELLINGS = [  # (pattern, replacement), in order
      lambda m: "\\text{" + re.sub(r"~|\\[,;:! ]", " ", re.sub("[{}]", "", m.group(1))) + "}"),
     (r"\\text\{\s*infinity\s*\}", r"\\infty "),
     (r"\\frac\s?\{\\text\{([^{}]*)\}\}\s?\{\\text\{([^{}]*)\}(\^[23])?\}", r"\\text{\1/\2\3}"),  # a fraction of units
-    (r"(?<=[0-9}) ])\s?([a-zA-Z]+/[a-zA-Z]+(?:\^\{?[23]\}?)?)\s*$", lambda m: _bare_unit(m)),  # 60 km/h
+    (r"(?<=[0-9})])\s?([a-zA-Z]+/[a-zA-Z]+(?:\^\{?[23]\}?)?)\s*$", lambda m: _bare_unit(m)),  # 60 km/h
     (r"_\s?(?:\{\s?)?\\text\{\s*(" + "|".join(_BASES) + r")\s*\}(?:\s?\})?", lambda m: f"_{{{_BASES[m.group(1)]}}}"),
     (r"_\{\s?\(?([0-9]{1,2})\)?\s?\}", r"_{\1}"),  # 2516_{(8)}
     (r"\\?%|(?:\\text\{\s*)?\b(?:percent|percentage|pct)\b\.?(?:\s*\})?", r"\\% "),
@@ -99,7 +93,7 @@ _SPELLINGS = [  # (pattern, replacement), in order
 
 def _bare_unit(match: re.Match) -> str:
     """m/s behind a space and km/h are units; 3m/s is a quotient."""
-    clear = match.group()[0] == " " or match.string[match.start() - 1] == " " or len(match.group(1).partition("/")[0]) > 1
+    clear = match.group()[0] == " " or len(match.group(1).partition("/")[0]) > 1
     return "\\text{" + match.group(1) + "}" if clear and read_unit(match.group(1)) else match.group()
 
 
@@ -109,8 +103,6 @@ _LAYOUT = [  # after the words are marked: one way to write a list, a fraction, 
     (r"([_^])([0-9])\s+(?=[0-9])", r"\1{\2}"),  # \log_2 8
     (r"(?<=[0-9])(?:\\[,;:! ]|~|\s)+(?=[0-9])", r"\\text{beside}"),  # 3 4 is neither 34 nor a list
     (r"\\quad(?![a-zA-Z])", ", "),
-    (r"(?:\s*,(?:\s|\\[,;:! ]|~)*)+", lambda m: "," if m.group() == "," else ", "),
-    (r"^(?:\s|[=:,]|\\therefore(?![a-zA-Z]))+", ""),
     (r"(?:\s|\\[,;:! ]|[.,;:=]|\\\\|\\(?=\s*$))+$", ""),
     (r"\\(frac|binom)\s*([0-9a-zA-Z])\s*([0-9a-zA-Z])", r"\\\1{\2}{\3}"),
     (r"\\frac\s*([0-9a-zA-Z]|\\pi)\s*\{", r"\\frac{\1}{"),
@@ -183,7 +175,9 @@ def _unwrapped(text: str) -> str:
 _ASCII_COMMAND = re.compile(  # mathematics as a keyboard writes it
     rf"sqrt|pi|infinity|infty|theta|alpha|beta|{_FUNCTIONS}|arc(?:sin|cos|tan)|cup"
 )
-_BARE = re.compile(rf"\\text\{{([^{{}}]*)\}}|\\(?:begin|end|mathbb|mathrm|mathcal|operatorname)\s?\{{[^{{}}]*\}}|\\[a-zA-Z]+|\\.|{WORD}")
+_BARE = re.compile(
+    rf"\\text\{{([^{{}}]*)\}}|\\(?:begin|end|mathbb|mathrm|mathcal|operatorname)\s?\{{[^{{}}]*\}}|\\[a-zA-Z]+|\\.|{WORD}"
+)
 
 
 def _marked(text: str) -> str:
@@ -194,17 +188,27 @@ def _marked(text: str) -> str:
     def mark(match: re.Match) -> str:
         inside, word = match.group(1), match.group()
         if inside is not None:
-            return "\\text{" + inside + "}" if not re.search(r"[0-9=<>]", inside) or read_unit(inside) else " " + _BARE.sub(mark, inside) + " "
+            return (
+                "\\text{" + inside + "}"
+                if not re.search(r"[0-9=<>]", inside) or read_unit(inside)
+                else " " + _BARE.sub(mark, inside) + " "
+            )
         if word[0] == "\\":
             return word
-        if _ASCII_COMMAND.fullmatch(word) and not (word in ("min", "sec", "max") and text[match.end() :].strip()[:1] in ("", ".", "}")):
+        if _ASCII_COMMAND.fullmatch(word) and not (
+            word in ("min", "sec", "max") and text[match.end() :].strip()[:1] in ("", ".", "}")
+        ):
             return "\\" + {"infinity": "infty"}.get(word, word) + " "
         return f"\\text{{{word}}}" if is_known(word) or (only_words and len(word) > 2) else word
 
     text = _BARE.sub(mark, text)
     text = re.sub(r"\\text\{([^{}]*)\}", _connectives, text)
     text = re.sub(r"\}(\s?)\\text\{(?!(?:and|or)\})", r"} \\text{", text)
-    while (joined := re.sub(r"\\text\{(?!(?:and|or)\})([^{}]*)\}\s?\\text\{(?!(?:and|or)\})([^{}]*)\}", r"\\text{\1 \2}", text)) != text:
+    while (
+        joined := re.sub(
+            r"\\text\{(?!(?:and|or)\})([^{}]*)\}\s?\\text\{(?!(?:and|or)\})([^{}]*)\}", r"\\text{\1 \2}", text
+        )
+    ) != text:
         text = joined
     return text
 

@@ -175,7 +175,9 @@ def read_statement(text: str, alone: bool = False) -> Value:
     if decimal := _DECIMAL_COMMA.fullmatch(text):  # 0,5 is a list; a ground truth that is a number makes it 0.5
         other = read_one(".".join(decimal.groups()))
         return Value("list", text, tuple(map(read_one, parts)))._replace(number=other.number, places=other.places)
-    joints = {mark[6:-1] if mark[0] == "\\" else "," for mark in marks} - ({","} if "\\text" in text else set()) or {","}
+    joints = {mark[6:-1] if mark[0] == "\\" else "," for mark in marks} - ({","} if "\\text" in text else set()) or {
+        ","
+    }
     parts = [part for part in parts if part]
     if len(parts) > 1 and (whole := _WHOLE_NUMBER.fullmatch(parts[-1])) and whole.group(1) in parts[-2]:
         parts.pop()  # k\pi, k \in \mathbb{Z}
@@ -213,7 +215,12 @@ def list_of(text: str, values, kind: str = "list", joints: set[str] = frozenset(
 
 
 def _is_assignment(value: Value) -> bool:
-    return value.kind == "equation" and len(value.parts) == 2 and bool(value.parts[0].text) and is_name(value.parts[0].text)
+    return (
+        value.kind == "equation"
+        and len(value.parts) == 2
+        and bool(value.parts[0].text)
+        and is_name(value.parts[0].text)
+    )
 
 
 def _joined_conditions(text: str, values: list[Value], joints: set[str]) -> Value:
@@ -262,7 +269,8 @@ def _words(text: str) -> Value | None:
 _REALS_IN_WORDS = re.compile(  # all real numbers; what they leave out follows
     r"(?i)(?:[a-z]\s?(?:\\in\s?)?)?\\text\{(?:is |can be )?(?:the )?(?:set of )?(?:(?:all|any|every) )?(?P<sign>|positive |negative "
     r"|non-?negative |non-?zero )reals?(?: numbers?)?(?: [a-z])?(?P<but> (?:except|excluding|other than|but|besides|where|such"
-    r" that|with)[^{}]*)?\s*\.?\}(?P<rest>.*)", re.S
+    r" that|with)[^{}]*)?\s*\.?\}(?P<rest>.*)",
+    re.S,
 )
 
 
@@ -303,7 +311,11 @@ def formula_of(value: Value) -> tuple | None:
         return None if turned else interval(value.marks[0], low, high)
     if value.kind in ("set", "list"):
         formulas = [formula_of(part) for part in value.parts if part.kind in ("scalar", "tuple")]
-        return ("or", *formulas) if len(formulas) == len(value.parts) and all(formulas) and "and" not in value.marks else None
+        return (
+            ("or", *formulas)
+            if len(formulas) == len(value.parts) and all(formulas) and "and" not in value.marks
+            else None
+        )
     if _is_assignment(value) and value.parts[1].kind == "scalar":
         return point(value.parts[1])
     return point(value) if value.kind == "scalar" else None
@@ -350,7 +362,9 @@ def _membership(text: str, sides: tuple[str, ...], mark: str) -> Value:
         return Value("relation", text, (read_one(sides[0]), read_one(sides[1])), (mark,))
     if mark == "\\ne":
         return Value("reals", text, (("not", formula),), ("except",), name=name)
-    return value._replace(text=text, name=name) if value.kind == "reals" else Value("reals", text, (formula,), name=name)
+    return (
+        value._replace(text=text, name=name) if value.kind == "reals" else Value("reals", text, (formula,), name=name)
+    )
 
 
 _BARS = re.compile(r"\|([a-zA-Z])(?:([+-])([^|]+))?\|")
@@ -412,7 +426,11 @@ def _equation(text: str) -> Value | None:
     if marks[0] == "\\approx" and is_name(sides[0]):
         marks = ("=", *marks[1:])  # x \approx 42
     values = tuple(read_one(side, alone=index == len(sides) - 1) for index, side in enumerate(sides))
-    if len(sides) == 2 and {value.kind for value in values} == {"tuple"} and len(values[0].parts) == len(values[1].parts):
+    if (
+        len(sides) == 2
+        and {value.kind for value in values} == {"tuple"}
+        and len(values[0].parts) == len(values[1].parts)
+    ):
         names = tuple(part.text for part in values[0].parts)
         if all(map(is_variable, names)):  # (x,y) = (2,3)
             return Value("named", text, values[1].parts, names, core="tuple")
@@ -423,7 +441,11 @@ def _equation(text: str) -> Value | None:
 
 def _union(text: str) -> Value | None:
     """Unions, intersections and differences of intervals and sets."""
-    for mark, connective in ((r"\\cup(?![a-zA-Z])", "or"), (r"\\cap(?![a-zA-Z])", "and"), (r"\\setminus(?![a-zA-Z])|(?<=\})-(?=\\\{)", "-")):
+    for mark, connective in (
+        (r"\\cup(?![a-zA-Z])", "or"),
+        (r"\\cap(?![a-zA-Z])", "and"),
+        (r"\\setminus(?![a-zA-Z])|(?<=\})-(?=\\\{)", "-"),
+    ):
         parts, marks = split(text, mark)
         if marks:
             formulas = [formula_of(read_one(part)) for part in parts]
@@ -447,7 +469,9 @@ def _tuple(text: str) -> Value | None:
     if not marks:
         return None
     brackets = bare[0] + bare[-1]
-    return Value("tuple", text, tuple(map(read_one, parts)), (_BRACKETS.get(brackets, brackets), *(["point"] if named else [])))
+    return Value(
+        "tuple", text, tuple(map(read_one, parts)), (_BRACKETS.get(brackets, brackets), *(["point"] if named else []))
+    )
 
 
 def _both_signs(text: str) -> Value | None:
@@ -483,7 +507,9 @@ def _times(factor: Tree, value: Value) -> Value:
 # --------------------------------------------------------------------------------------------------------------------
 
 _TEXT = r"\\text\{[^{}]*\}"
-_TAIL = re.compile(rf"(?:{_TEXT}(?:\^\{{?-?[0-9]\}}?)?|(?<=[}}0-9])(?:/|\\cdot)(?=\\text)|\^\\circ\s?(?:[CF](?![a-zA-Z]))?|\\%)+$")
+_TAIL = re.compile(
+    rf"(?:{_TEXT}(?:\^\{{?-?[0-9]\}}?)?|(?<=[}}0-9])(?:/|\\cdot)(?=\\text)|\^\\circ\s?(?:[CF](?![a-zA-Z]))?|\\%)+$"
+)
 _CURRENCY = "$\u20ac\u00a3\u00a5\u20b9\u00a2"
 _MODULUS = re.compile(r"\(?\\(?:pmod\{?|bmod|mod)\s?([0-9a-z]+)\}?\)?$")
 _BASED = re.compile(r"\(?([0-9][0-9A-Za-z]*)\)?_\{?([0-9]{1,2})\}?")
@@ -519,7 +545,9 @@ _TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc|pi)")
 
 def _without_introduction(text: str) -> str:
     """Without the words before a value that say nothing about it."""
-    while (word := re.match(r"\\text\{([^{}]*)\}(?=.)", text)) and not without_introduction(word.group(1) + " ").strip(" :,.="):
+    while (word := re.match(r"\\text\{([^{}]*)\}(?=.)", text)) and not without_introduction(word.group(1) + " ").strip(
+        " :,.="
+    ):
         text = text[word.end() :].lstrip(" :,=")
     return text
 
@@ -538,7 +566,10 @@ def _without_unit(body: str, alone: bool) -> tuple[str, Unit | None, Fraction]:
     if body and body[-1] in _CURRENCY:
         body, words = body[:-1], words or body[-1]
     if (tail := _TAIL.search(body)) and not (tail.group() == "^\\circ" and _TRIGONOMETRIC.search(body)):
-        said = _TEMPERATURE.sub(lambda m: "\u00b0" + m.group(1).upper(), re.sub(r"\\text\{([^{}]*)\}", r" \1 ", tail.group()).replace("^\\circ", "\u00b0").replace("\\%", "%"))
+        said = _TEMPERATURE.sub(
+            lambda m: "\u00b0" + m.group(1).upper(),
+            re.sub(r"\\text\{([^{}]*)\}", r" \1 ", tail.group()).replace("^\\circ", "\u00b0").replace("\\%", "%"),
+        )
         body, words = body[: tail.start()], f"{said} {words}".strip()
     words = _AFTER.sub("", re.sub(r"\s+", " ", words)).strip(" .:,")
     scale = Fraction(1)

@@ -65,10 +65,17 @@ class Unit(NamedTuple):
     plain: bool = True
 
 
-_SIMPLE = {name: (Fraction(size), ((base, 1),)) for base, rows in _TABLE.items() for names, size in rows for name in names.split()}
+_SIMPLE = {
+    name: (Fraction(size), ((base, 1),))
+    for base, rows in _TABLE.items()
+    for names, size in rows
+    for name in names.split()
+}
 _SIMPLE |= {name: (GALLON[1], (("length", 3),)) for name in GALLON[0].split()}
 _SIMPLE["beats"] = (Fraction(1), (("beat", 1),))
-_TOKEN = re.compile(r"\s*(?:(?P<power>\^\{?-?[0-9]\}?)|(?P<mark>[/*.]|\\cdot|\\times)|(?P<word>[ap]\.\s?m\.?|[^\s/^*.\\]+)\.?)")
+_TOKEN = re.compile(
+    r"\s*(?:(?P<power>\^\{?-?[0-9]\}?)|(?P<mark>[/*.]|\\cdot|\\times)|(?P<word>[ap]\.\s?m\.?|[^\s/^*.\\]+)\.?)"
+)
 
 
 def is_unit_name(word: str) -> bool:
@@ -133,7 +140,13 @@ def read_counted(text: str) -> Unit | None:
     if not words or len(words) > 3 or not all(word in _ADJECTIVES for word in words[:-1]):
         return None
     last = words[-1]
-    single = last if last in _COUNTED else last.removesuffix("s") if last.removesuffix("s") in _COUNTED else last.removesuffix("es")
+    single = (
+        last
+        if last in _COUNTED
+        else last.removesuffix("s")
+        if last.removesuffix("s") in _COUNTED
+        else last.removesuffix("es")
+    )
     if single in _COUNTED:
         return Unit(Fraction(1), ((f"{' '.join(words[:-1])} {single}".strip(), 1),))
     if len(words) == 1 and re.fullmatch(r"[a-z]{3,}", last) and last not in _OPERATIONS:
@@ -146,4 +159,6 @@ _OPERATIONS = frozenset("squared cubed factorial modulo mod more less each inver
 
 def is_counted_word(word: str) -> bool:
     word = word.lower()
-    return any(form in _COUNTED for form in (word, word.removesuffix("s"), word.removesuffix("es"))) or word in _ADJECTIVES
+    return (
+        any(form in _COUNTED for form in (word, word.removesuffix("s"), word.removesuffix("es"))) or word in _ADJECTIVES
+    )

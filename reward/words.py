@@ -14,7 +14,11 @@ _INTRODUCTIONS = (
     " exactly correct solution solutions ans"
     " \u5171 \u5171\u6709 \u4e00\u5171 \u4e00\u5171\u6709 \u603b\u5171 \u603b\u5171\u6709 \u7ea6 \u6709 \u7b54\u6848 \u7b54\u6848\u662f \u7b54\u6848\u4e3a \u7b54 \u7b49\u4e8e"
 ).split()
-_INTRODUCTION = re.compile(r"(?i)\s*(?:(?:a total of|" + "|".join(sorted(map(re.escape, _INTRODUCTIONS), key=len, reverse=True)) + r")(?![a-z])[\s,:.=]*)+")
+_INTRODUCTION = re.compile(
+    r"(?i)\s*(?:(?:a total of|"
+    + "|".join(sorted(map(re.escape, _INTRODUCTIONS), key=len, reverse=True))
+    + r")(?![a-z])[\s,:.=]*)+"
+)
 _OTHER_WORDS = frozenset(
     "and or not no yes all every the has per square sq cubic squared cubed except real reals numbers integers such that for other than any"
     " positive negative nonnegative nonzero solution exist exists does dne undefined none infinitely many th st nd rd if"
@@ -61,7 +65,11 @@ def choice(raw: str) -> str:
     >>> choice("(A)"), choice(r"\textbf{(B)}\ 42"), choice("A or B"), choice("Option C")
     ('A', 'B', '', 'C')
     """
-    bare = re.sub(r"\\(?:text|mathrm|textbf|mathbf|textrm|mbox)\s?\{([^{}]*)\}", r" \1 ", raw).replace("\\ ", " ").strip(" $.")
+    bare = (
+        re.sub(r"\\(?:text|mathrm|textbf|mathbf|textrm|mbox)\s?\{([^{}]*)\}", r" \1 ", raw)
+        .replace("\\ ", " ")
+        .strip(" $.")
+    )
     if label := LABEL.match(bare):
         return "" if _ANOTHER_LABEL.search(bare[label.end() :]) else label.group(1)
     bare = re.sub(r"(?i)(?:the\s)?(?:correct\s)?(?:option|choice|answer)\s*(?:is\b)?:?\s*", "", bare).strip(" .")

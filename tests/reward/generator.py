@@ -1,10 +1,11 @@
 r"""The table of reward/README.md: generated wrong answers and equal forms, ours beside math-verify (twenty minutes).
 
-    python -m tests.reward.generator
+python -m tests.reward.generator
 """
 
 from tests.reward.equal_forms import equal_pairs
 from tests.reward.wrong_answers import wrong_pairs
+
 
 def math_verify_accepts(gold: str, answer: str) -> bool:
     """Plain math-verify on the two boxes, with a limit of 2 s on each step."""
@@ -21,8 +22,9 @@ def main() -> None:
     """Print the share accepted by kind of gold: ours of all, math-verify's of a sample, as it takes 0.4 s for one."""
     import logging
 
-    from tests.reward.test_generator import graded
     from tqdm import tqdm
+
+    from tests.reward.test_generator import graded
 
     logging.disable(logging.ERROR)
     rows: dict[str, list[int]] = {}

@@ -44,7 +44,11 @@ def _unit_pairs(rng: random.Random) -> tuple[list[Pair], list[Pair]]:
                 if (other_size, other_dimension) != (size, dimension):
                     wrong.append(Pair(gold, answer, "quantity", "unit"))
                 converted = Fraction(number) * size / other_size
-                if other_dimension == dimension and converted.denominator == 1 and dimension not in ("apples", "marbles"):
+                if (
+                    other_dimension == dimension
+                    and converted.denominator == 1
+                    and dimension not in ("apples", "marbles")
+                ):
                     same.append(Pair(gold, f"{converted}\\text{{ {other}}}", "quantity", "unit"))
             wrong += [Pair(str(number), f"{number}\\text{{ {word}}}", "quantity", "several") for word in _SEVERAL]
             same += [Pair(gold, str(number), "quantity", "no unit"), Pair(gold, f"x={gold}", "quantity", "name")]

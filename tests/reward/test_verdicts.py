@@ -9,7 +9,6 @@ import pytest
 from tests.reward.cases import BY_RULE, CASES, REPORTED
 from tests.reward.loaded import score
 
-
 ALL = CASES + BY_RULE + REPORTED
 
 
@@ -35,6 +34,7 @@ OTHERWISE = {
     (r"(\frac{3}{5},\frac{8}{3}]", r"\boxed{(0.6,2.6667]}"): "rule 4: their test sets a precision of two places",
     ("(1,3)", r"\boxed{{1,3}}"): "rule 3: a set is no pair or interval",
     (r"\\boxed{35 cm} ++++++ \\boxed{4}", r"\boxed{{35 cm,4}}"): "the gold is a text with two boxes",
+    (r"\boxed{1}\boxed{2}", r"$\boxed{1,2}$"): "the gold is a text with two boxes",
     ("p=5,q=2;p=7,q=2", r"\boxed{(5,2),(7,2)}"): "pairs for two unknowns that the gold names one by one",
     (r"1 - \frac{1}{\mathrm{e}}", r"\boxed{1 + \frac{1}{\mathrm{e}}}"): "their test records a false positive",
 }  # fmt: skip

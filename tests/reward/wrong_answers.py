@@ -11,7 +11,17 @@ from functools import lru_cache
 from tests.reward.corpus import _MIXED, _WORDS, INFINITY, WRONG_PER_GOLD, Gold, Pair, corpus, text_of
 from tests.reward.rule_pairs import wrong_by_rule
 from tests.reward.terms import (
-    STYLES, Term, equal, latex, mistakes, num, part, places, replace, symbols, whole_mistakes,
+    STYLES,
+    Term,
+    equal,
+    latex,
+    mistakes,
+    num,
+    part,
+    places,
+    replace,
+    symbols,
+    whole_mistakes,
 )  # fmt: skip
 
 
