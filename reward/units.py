@@ -26,35 +26,28 @@ _TABLE = {  # dimension: names of one unit, and its size in the first unit of th
     "percent": [("%", 1)], "unit": [("unit", 1)], "pm": [("pm p.m p.m. PM", 1)], "am": [("am a.m a.m. AM", 1)],
     "energy": [("J joule", 1), ("kJ kilojoule", 1000)], "force": [("N newton", 1)], "power": [("W watt", 1)],
     "voltage": [("V volt", 1)], "frequency": [("Hz hertz", 1)], "amount": [("mol mole", 1)],
+    "length^3": [("L l liter litre", "1/1000"), ("mL ml milliliter cc", "1e-6"), ("gallon gal", "0.003785411784")],
+    "length time^-1": [("mph", "0.44704"), ("kph kmh", "5/18")],
 }  # fmt: skip
-_COMPOUND = {  # names of units that are built from others
-    "mph": "mi/h", "kph": "km/h", "kmh": "km/h", "L": "dm^3", "liter": "dm^3", "litre": "dm^3", "l": "dm^3",
-    "mL": "cm^3", "ml": "cm^3", "milliliter": "cm^3", "cc": "cm^3", "bpm": "beats/min",
-}  # fmt: skip
-GALLON = ("gallon gal", Fraction("0.003785411784"))
-_COUNTED = """
-    apple ball bead bean bill block book bottle box boy brick bug bus cake car card cat chair chicken child children class
-    coin combination committee configuration cookie cow cup customer cycle day diagonal digit dog edge egg element
-    employee equation face factor fish flower function game girl goal grape group guest handshake hat heart horse house
-    integer intersection kid leg letter line lion marble match matches member men method mile minute move name number
-    orange orchestra ordering outcome page pair-of-integers paper part path peach pen pencil penguin people permutation
-    person pet piece pie player point pole polygon possibility possibilities prime problem question rabbit rectangle
-    region ring root rope round route row seat selection sequence set shape shirt side sock solution song spot square
-    stamp step stick sticker stone student subset sum tile time ticket toy tree triangle triple tuple value vertex
-    vertices vote way widget window winner woman women word worker zero inhabitant goat banana pear tournament trip
-    arrangement divisor multiple bird candy candies term test turn flip toss crate bead team sheep duck
+_COUNTED = frozenset("""
+    apple arrangement ball banana bead bean bill bird block book bottle box boy brick bug bus cake candy car card cat chair
+    chicken child children class coin combination committee configuration cookie cow crate cup customer cycle diagonal digit
+    divisor dog duck edge egg element employee equation face fish flower function game girl goal goat grape group guest
+    handshake hat heart horse house inhabitant integer intersection kid leg letter line lion marble match member men method
+    mile move name number orange orchestra ordering outcome page paper part path peach pear pen pencil penguin people
+    permutation person pet piece pie player point pole polygon possibility possibilities problem question rabbit rectangle
+    region ring root rope round route row seat selection sequence set shape sheep shirt side sock solution song spot stamp
+    step stick sticker stone student subset team term test ticket tile time tournament toy tree triangle trip tuple turn
+    value vertex vertices vote way widget window winner woman women word worker
     \u4e2a \u79cd \u4eba \u6b21 \u6761 \u53ea \u5757 \u5f20 \u672c \u4f4d \u540d \u9897 \u68f5 \u7ec4 \u9879 \u79cd\u65b9\u6cd5
-""".split()  # things that are counted; numbers of several (pairs, dozens, nines) are not here
-_COUNTED = frozenset(_COUNTED) - {"pair-of-integers", "multiple", "square", "sum", "factor", "zero", "triple", "prime"}
-_ADJECTIVES = frozenset(
-    "green red blue white black yellow different distinct possible ordered real integer total unique such small large"
-    " lattice valid new old whole".split()
-)
+""".split())  # things that are counted; numbers of several (pairs, dozens, nines) are not here
+_ADJECTIVES = frozenset("green red blue white black yellow different distinct possible ordered real integer total".split())
 MULTIPLES = {
     "hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12, "score": 20,
-    "gross": 144, "lakh": 10**5, "lac": 10**5, "crore": 10**7, "\u5341": 10, "\u767e": 100, "\u5343": 1000, "\u4e07": 10**4, "\u4ebf": 10**8,
+    "gross": 144, "lakh": 10**5, "crore": 10**7, 
+    "\u5341": 10, "\u767e": 100, "\u5343": 1000, "\u4e07": 10**4, "\u4ebf": 10**8,
 }  # fmt: skip
-SEVERAL = frozenset("decade century centurie fortnight".split())  # units that a bare ground truth does not accept
+SEVERAL = frozenset("decade century centuries fortnight".split())  # units that a bare ground truth does not accept
 
 
 class Unit(NamedTuple):
@@ -65,41 +58,37 @@ class Unit(NamedTuple):
     plain: bool = True
 
 
-_SIMPLE = {
-    name: (Fraction(size), ((base, 1),))
-    for base, rows in _TABLE.items()
+def _dimension(text: str) -> tuple[tuple[str, int], ...]:
+    return tuple((base, int(power or 1)) for base, _, power in (part.partition("^") for part in text.split()))
+
+
+_UNITS = {
+    name: (Fraction(size), _dimension(dimension))
+    for dimension, rows in _TABLE.items()
     for names, size in rows
     for name in names.split()
 }
-_SIMPLE |= {name: (GALLON[1], (("length", 3),)) for name in GALLON[0].split()}
-_SIMPLE["beats"] = (Fraction(1), (("beat", 1),))
 _TOKEN = re.compile(
     r"\s*(?:(?P<power>\^\{?-?[0-9]\}?)|(?P<mark>[/*.]|\\cdot|\\times)|(?P<word>[ap]\.\s?m\.?|[^\s/^*.\\]+)\.?)"
 )
 
 
-def is_unit_name(word: str) -> bool:
-    return _lookup(word) is not None
+def _singular(word: str, known) -> str | None:
+    """The form of a word, as written, in lower case or without its plural, that is one of `known`."""
+    forms = (word, word.lower()) if len(word) > 2 else (word,)
+    return next((end for form in forms for end in (form, form.removesuffix("s"), form.removesuffix("es")) if end in known), None)
 
 
-def _lookup(word: str) -> tuple[Fraction, tuple] | None:
-    """Size and dimension of one name, in the plural too."""
-    for name in (word, word.lower() if len(word) > 2 else word):
-        for form in (name, name[:-1] if len(name) > 3 and name.endswith("s") else name):
-            if form in _SIMPLE:
-                return _SIMPLE[form]
-            if form in _COMPOUND:
-                unit = read_unit(_COMPOUND[form])
-                return unit.factor, unit.dimension
-    return None
+def is_unit_or_thing(word: str) -> bool:
+    return _singular(word, _UNITS) is not None or _singular(word, _COUNTED) is not None or word in _ADJECTIVES
 
 
 @lru_cache(maxsize=2000)
 def read_unit(text: str) -> Unit | None:
     r"""The unit that a text names, None if any word of it is no unit.
 
-    >>> read_unit("km/h").factor, read_unit("square cm").dimension, read_unit("dozen"), read_unit("meters per second^2")
-    (Fraction(5, 18), (('length', 2),), None, Unit(factor=Fraction(1, 1), dimension=(('length', 1), ('time', -2)), plain=True))
+    >>> read_unit("km/h").factor, read_unit("square cm").dimension, read_unit("dozen"), read_unit("m/s^2").dimension[1][1]
+    (Fraction(5, 18), (('length', 2),), None, -2)
     """
     factor, powers, sign, power, at, plain = Fraction(1), {}, 1, 1, 0, True
     last = None
@@ -118,10 +107,11 @@ def read_unit(text: str) -> Unit | None:
             sign = -1 if word == "per" or match.group("mark") == "/" else sign
         elif word in ("square", "sq", "cubic", "cu"):
             power = 2 if word.startswith("sq") else 3
-        elif (found := _lookup(word)) is None:
+        elif (name := _singular(word, _UNITS)) is None:
             return None
         else:
-            plain &= word.lower().removesuffix("s") not in SEVERAL
+            plain &= name not in SEVERAL
+            found = _UNITS[name]
             last = (found, sign)
             factor, powers = _times(factor, powers, found, sign * power)
             sign, power = 1, 1
@@ -139,26 +129,11 @@ def read_counted(text: str) -> Unit | None:
     words = text.lower().strip(" .").split()
     if not words or len(words) > 3 or not all(word in _ADJECTIVES for word in words[:-1]):
         return None
-    last = words[-1]
-    single = (
-        last
-        if last in _COUNTED
-        else last.removesuffix("s")
-        if last.removesuffix("s") in _COUNTED
-        else last.removesuffix("es")
-    )
-    if single in _COUNTED:
-        return Unit(Fraction(1), ((f"{' '.join(words[:-1])} {single}".strip(), 1),))
-    if len(words) == 1 and re.fullmatch(r"[a-z]{3,}", last) and last not in _OPERATIONS:
-        return Unit(Fraction(1), ((last.removesuffix("s"), 1),), plain=False)
+    if thing := _singular(words[-1], _COUNTED):
+        return Unit(Fraction(1), ((" ".join([*words[:-1], thing]), 1),))
+    if len(words) == 1 and re.fullmatch(r"[a-z]{3,}", words[0]) and words[0] not in _OPERATIONS:
+        return Unit(Fraction(1), ((words[0].removesuffix("s"), 1),), plain=False)
     return None
 
 
 _OPERATIONS = frozenset("squared cubed factorial modulo mod more less each inverse exists".split())
-
-
-def is_counted_word(word: str) -> bool:
-    word = word.lower()
-    return (
-        any(form in _COUNTED for form in (word, word.removesuffix("s"), word.removesuffix("es"))) or word in _ADJECTIVES
-    )

@@ -3,27 +3,24 @@ r"""Words of answers: which are known where no \text marks them, which may stand
 import re
 from functools import lru_cache
 
-from .units import MULTIPLES, is_counted_word, is_unit_name
+from .units import MULTIPLES, is_unit_or_thing
 
 WORD = r"(?:[ap]\.\s?m\.(?![a-z])|[A-Za-z]+(?:'[a-z]+)?(?:\.(?=\s?[a-z]))?|[\u4e00-\u9fff]+)"
 
 # What may stand before a value and says nothing about it.
-_INTRODUCTIONS = (
-    "so thus hence therefore the final answer result value is are equals equal to about approximately approx roughly option"
-    " choice we get have there it total area volume length distance probability number sum perimeter maximum minimum only"
-    " exactly correct solution solutions ans"
-    " \u5171 \u5171\u6709 \u4e00\u5171 \u4e00\u5171\u6709 \u603b\u5171 \u603b\u5171\u6709 \u7ea6 \u6709 \u7b54\u6848 \u7b54\u6848\u662f \u7b54\u6848\u4e3a \u7b54 \u7b49\u4e8e"
-).split()
-_INTRODUCTION = re.compile(
-    r"(?i)\s*(?:(?:a total of|"
-    + "|".join(sorted(map(re.escape, _INTRODUCTIONS), key=len, reverse=True))
-    + r")(?![a-z])[\s,:.=]*)+"
-)
-_OTHER_WORDS = frozenset(
-    "and or not no yes all every the has per square sq cubic squared cubed except real reals numbers integers such that for other than any"
-    " positive negative nonnegative nonzero solution exist exists does dne undefined none infinitely many th st nd rd if"
-    " mod odd even true false between either both neither nor but of at least most more less one two three four five".split()
-)
+_INTRODUCTIONS = """
+    so thus hence therefore the final answer result value is are equals equal to about approximately approx roughly option
+    choice we get have there it total area volume length distance probability number sum perimeter maximum minimum only
+    exactly correct solution solutions ans
+    \u5171 \u5171\u6709 \u4e00\u5171 \u4e00\u5171\u6709 \u603b\u5171 \u603b\u5171\u6709 \u7ea6 \u6709 \u7b54\u6848 \u7b54\u6848\u662f \u7b54\u6848\u4e3a \u7b54
+""".split()
+_ANY_INTRODUCTION = "|".join(sorted(_INTRODUCTIONS, key=len, reverse=True))
+_INTRODUCTION = re.compile(rf"(?i)\s*(?:(?:a total of|{_ANY_INTRODUCTION})(?![a-z])[\s,:.=]*)+")
+_OTHER_WORDS = frozenset("""
+    and or not no yes all every the has per square sq cubic squared cubed except real reals numbers integers such that for
+    other than any positive negative nonnegative nonzero solution exist exists does dne undefined none infinitely many th
+    st nd rd if mod odd even true false between either both neither nor but of at least most more less one two three four
+""".split())  # fmt: skip
 
 
 @lru_cache(maxsize=4000)
@@ -34,7 +31,7 @@ def is_known(word: str) -> bool:
     word = word if "m." in word else word.rstrip(".")
     low = word.lower()
     return len(word) > 1 and (
-        is_unit_name(word) or is_counted_word(word) or low in _OTHER_WORDS or low in _INTRODUCTIONS
+        is_unit_or_thing(word) or low in _OTHER_WORDS or low in _INTRODUCTIONS
         or low.removesuffix("s") in MULTIPLES or "." in word
         or (len(word) > 3 and re.search("[aeiouy]", low) is not None and word[1:].islower() and not word.isupper())
     )  # fmt: skip
@@ -47,7 +44,8 @@ def without_introduction(text: str) -> str:
 
 
 LABEL = re.compile(  # the letter of an option before its value
-    r"^\s*(?:\\(?:text|textbf|mathrm|mathbf|textrm|mbox)\s?\{)?\s*(?:(?:[Oo]ption|[Cc]hoice|[Aa]nswer)\s*:?\s*)?\(?([A-Ja-j])[).:](?![0-9])\s*\}?\s*"
+    r"^\s*(?:\\(?:text|textbf|mathrm|mathbf|textrm|mbox)\s?\{)?\s*(?:(?:[Oo]ption|[Cc]hoice|[Aa]nswer)\s*:?\s*)?"
+    r"\(?([A-Ja-j])[).:](?![0-9])\s*\}?\s*"
 )
 _ANOTHER_LABEL = re.compile(r"\([A-Ja-j]\)|(?<![A-Za-z0-9\\])[A-J](?![A-Za-z0-9])")
 
