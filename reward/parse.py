@@ -18,6 +18,7 @@ words       (), `text` the words                    Evelyn, no solution, n is ev
 import re
 from fractions import Fraction
 from functools import lru_cache
+from itertools import accumulate
 from typing import NamedTuple
 
 from .expression import Tree, literal, read_scalar
@@ -95,13 +96,14 @@ def split(text: str, separators: str) -> tuple[tuple[str, ...], tuple[str, ...]]
 
 
 def balanced(text: str) -> bool:
-    depth = 0
-    for token in re.finditer(r"\\[a-zA-Z]+|\\[{}]|\\.|[(\[{)\]}]", text, re.S):
-        mark = token.group()[-1]
-        depth += (mark in _OPEN) - (mark in _CLOSE)
-        if depth < 0:
-            return False
-    return depth == 0
+    depths = [0, *_depths(text)]
+    return min(depths) == 0 == depths[-1]
+
+
+def _depths(text: str) -> list[int]:
+    """The depth behind each bracket."""
+    marks = [token[-1] for token in re.findall(r"\\[a-zA-Z]+|\\.|[(\[{)\]}]", text, re.S)]
+    return list(accumulate((mark in _OPEN) - (mark in _CLOSE) for mark in marks))
 
 
 def strip_outer(text: str) -> str:
@@ -121,12 +123,8 @@ def nesting(text: str) -> int:
     >>> nesting(r"\frac{1}{1+\frac{1}{2}}"), nesting("((((42))))"), nesting("2^2^2^2")
     (2, 0, 3)
     """
-    depth = deepest = 0
-    for mark in re.findall(r"[(\[{)\]}]", strip_outer(text)):
-        depth += 1 if mark in _OPEN else -1
-        deepest = max(deepest, depth)
     towers = re.findall(r"(?:\^\s?[0-9a-zA-Z]\s?)+", text)
-    return max([deepest, *(tower.count("^") for tower in towers)])
+    return max([0, *_depths(strip_outer(text)), *(tower.count("^") for tower in towers)])
 
 
 _NAME = re.compile(  # unambiguous, or a mismatch at the end would take exponential time
@@ -215,12 +213,7 @@ def list_of(text: str, values, kind: str = "list", joints: set[str] = frozenset(
 
 
 def _is_assignment(value: Value) -> bool:
-    return (
-        value.kind == "equation"
-        and len(value.parts) == 2
-        and bool(value.parts[0].text)
-        and is_name(value.parts[0].text)
-    )
+    return value.kind == "equation" and len(value.parts) == 2 and value.parts[0].text != "" and is_name(value.parts[0].text)
 
 
 def _joined_conditions(text: str, values: list[Value], joints: set[str]) -> Value:
@@ -280,9 +273,8 @@ def _domain(text: str) -> Value | None:
     if match is None:
         return None
     zero = read_quantity("0")
-    formula = {"": ("reals",), "positive": interval("()", zero, None), "negative": interval("()", None, zero),
-               "nonnegative": interval("[)", zero, None), "nonzero": ("not", point(zero))}[
-        match["sign"].lower().replace("-", "").strip()]  # fmt: skip
+    formula = {"": ("and",), "positive": half(">", zero), "negative": half("<", zero), "nonnegative": half("\\ge", zero),
+               "nonzero": ("not", point(zero))}[match["sign"].lower().replace("-", "").strip()]  # fmt: skip
     rest = re.sub(r"^(?:\s|[a-zA-Z](?=\\text)|\\text\{[^{}]*\})*", "", match["rest"])
     if not rest or is_variable(rest):
         return Value("reals", text, (formula,))
@@ -293,12 +285,15 @@ def _domain(text: str) -> Value | None:
     return Value("reals", text, (("and", formula, ("not", excluded)),), ("except",)) if excluded else None
 
 
-def interval(brackets: str, low: Value | None, high: Value | None) -> tuple:
-    return ("interval", brackets, low, high)
+def half(sign: str, bound: Value) -> tuple:
+    """The formula of x > bound, or of another sign."""
+    if bound.core.endswith("\\infty"):
+        return ("and",)
+    return ("low" if sign in (">", "\\ge") else "high", sign in ("\\ge", "\\le"), bound)
 
 
 def point(value: Value) -> tuple:
-    return ("interval", "[]", value, value)
+    return ("and", half("\\ge", value), half("\\le", value))
 
 
 def formula_of(value: Value) -> tuple | None:
@@ -306,18 +301,14 @@ def formula_of(value: Value) -> tuple | None:
     if value.kind == "reals":
         return value.parts[0]
     if value.kind == "tuple" and len(value.parts) == 2 and "point" not in value.marks:
-        low, high = (None if part.core.endswith("\\infty") else part for part in value.parts)
-        turned = value.parts[0].core == "\\infty" or value.parts[1].core == "-\\infty"
-        return None if turned else interval(value.marks[0], low, high)
+        (left, right), (low, high) = value.marks[0], value.parts
+        turned = low.core == "\\infty" or high.core == "-\\infty"
+        return None if turned else ("and", half("\\ge" if left == "[" else ">", low), half("\\le" if right == "]" else "<", high))
     if value.kind in ("set", "list"):
-        formulas = [formula_of(part) for part in value.parts if part.kind in ("scalar", "tuple")]
-        return (
-            ("or", *formulas)
-            if len(formulas) == len(value.parts) and all(formulas) and "and" not in value.marks
-            else None
-        )
-    if _is_assignment(value) and value.parts[1].kind == "scalar":
-        return point(value.parts[1])
+        formulas = [formula_of(part) if part.kind in ("scalar", "tuple") else None for part in value.parts]
+        return ("or", *formulas) if all(formulas) and "and" not in value.marks else None
+    if _is_assignment(value):
+        value = value.parts[1]
     return point(value) if value.kind == "scalar" else None
 
 
@@ -328,7 +319,7 @@ def _set(text: str) -> Value | None:
     if text == "\\emptyset":
         return Value("empty", text)
     if text == "\\mathbb{R}":
-        return Value("reals", text, (("reals",),))
+        return Value("reals", text, (("and",),))
     if not (text.startswith("\\{") and text.endswith("\\}") and balanced(text[2:-2])):
         return None
     if builder := _BUILDER.fullmatch(text):
@@ -338,80 +329,52 @@ def _set(text: str) -> Value | None:
     return list_of(text, map(read_one, parts), "set")
 
 
-_FLIPPED = {">": "<", "\\ge": "\\le", "<": ">", "\\le": "\\ge"}
-_ENDS = {"<": "()", "\\le": "[]"}
+_FLIPPED = {">": "<", "\\ge": "\\le", "<": ">", "\\le": "\\ge", "\\ne": "\\ne"}
+_UNKNOWN = re.compile(r"(?P<minus>-?)(?P<letter>[a-zA-Z])|\|(?P<inside>[a-zA-Z])(?:(?P<sign>[+-])(?P<shift>[^|]+))?\|")
 
 
 def _relation(text: str) -> Value | None:
+    """x > a, a < x \\le b, |x - a| < b, x \\ne a and x \\in S as sets of reals; other relations as their sides."""
     sides, marks = split(text, _RELATION)
     if not marks:
         return None
-    if marks in (("\\in",), ("\\ne",)):
-        return _membership(text, sides, marks[0])
-    if (value := _bounds(text, sides, marks)) is not None:
-        return value
-    return Value("relation", text, tuple(map(read_one, sides)), marks)
+    unknowns = [_UNKNOWN.fullmatch(side) or is_variable(side) for side in sides]
+    at = 1 if len(sides) == 3 else 0 if unknowns[0] else 1
+    formulas = []
+    if len(sides) < 4 and unknowns[at] and (len(sides) == 3 or not unknowns[1 - at]):
+        unknown = _UNKNOWN.fullmatch(sides[at])
+        for index, mark in enumerate(marks):
+            sign, other = (mark, sides[index + 1]) if index == at else (_FLIPPED.get(mark, ""), sides[index])
+            formulas.append(_condition(unknown, sign, read_one(other)))
+    if not formulas or not all(formulas):
+        return Value("relation", text, tuple(map(read_one, sides)), marks)
+    name = (unknown["letter"] or unknown["inside"]) if unknown else sides[at]
+    formula = formulas[0] if len(formulas) == 1 else ("and", *formulas)
+    return Value("reals", text, (formula,), ("except",) if marks == ("\\ne",) else (), name=name)
 
 
-def _membership(text: str, sides: tuple[str, ...], mark: str) -> Value:
-    """x \\in S and x \\ne a."""
-    name, other = sides if is_variable(sides[0]) or mark == "\\in" else sides[::-1]
-    value = read_one(other)
-    formula = formula_of(value) if is_variable(name) and (mark == "\\ne" or value.kind != "scalar") else None
-    if formula is None:
-        return Value("relation", text, (read_one(sides[0]), read_one(sides[1])), (mark,))
-    if mark == "\\ne":
-        return Value("reals", text, (("not", formula),), ("except",), name=name)
-    return (
-        value._replace(text=text, name=name) if value.kind == "reals" else Value("reals", text, (formula,), name=name)
-    )
-
-
-_BARS = re.compile(r"\|([a-zA-Z])(?:([+-])([^|]+))?\|")
-
-
-def _bounds(text: str, sides: tuple[str, ...], marks: tuple[str, ...]) -> Value | None:
-    """x > a, a < x \\le b and |x - a| < b, in either direction; None where no side is one letter."""
-    if marks[0] in (">", "\\ge"):
-        sides, marks = sides[::-1], tuple(_FLIPPED[mark] for mark in reversed(marks) if mark in _FLIPPED)
-    if any(mark not in _ENDS for mark in marks) or len(sides) != len(marks) + 1 or len(marks) > 2:
+def _condition(unknown: re.Match | None, sign: str, other: Value) -> tuple | None:
+    """The formula of one unknown, one sign and what stands behind it; None where it is none."""
+    plain = unknown is None or unknown["letter"]
+    if sign in ("\\in", "\\ne"):
+        formula = formula_of(other) if plain and (sign == "\\ne" or other.kind != "scalar") else None
+        return ("not", formula) if formula and sign == "\\ne" else formula
+    if sign not in _FLIPPED or other.kind != "scalar":
         return None
-    if any(map(_BARS.fullmatch, sides)):
-        return _distance(text, sides, marks)
-    if len(marks) == 2:
-        low, name, high = sides
-        ends = _ENDS[marks[0]][0] + _ENDS[marks[1]][1]
-    elif is_variable(sides[0]):
-        (name, high), low, ends = sides, "", "(" + _ENDS[marks[0]][1]
-    else:
-        (low, name), high, ends = sides, "", _ENDS[marks[0]][0] + ")"
-    if name.startswith("-") and is_variable(name[1:]):  # -x > -1
-        bounds = [f"-({bound})" if bound else "" for bound in (high, low)]
-        return _bounds(text, tuple(bound for bound in (bounds[0], name[1:], bounds[1]) if bound), marks[::-1])
-    if not is_variable(name) or (len(marks) == 1 and is_variable(low) and is_variable(high)):
+    if plain and not (unknown and unknown["minus"]):
+        return half(sign, other)
+    if other.tree is None:
         return None
-    low, high = (None if not bound or bound in ("-\\infty", "\\infty") else read_one(bound) for bound in (low, high))
-    if any(bound is not None and bound.kind != "scalar" for bound in (low, high)):
+    if plain:  # -x > -1
+        return half(_FLIPPED[sign], _scalar_of(("-", other.tree)))
+    center = read_quantity(unknown["shift"] or "0").tree
+    if center is None:
         return None
-    return Value("reals", text, (interval(ends, low, high),), name=name)
-
-
-def _distance(text: str, sides: tuple[str, ...], marks: tuple[str, ...]) -> Value | None:
-    """|x - a| < b is the interval (a-b, a+b), b < |x - a| what lies outside of it."""
-    at = next(index for index, side in enumerate(sides) if _BARS.fullmatch(side))
-    letter, sign, shift = _BARS.fullmatch(sides[at]).groups()
-    center, formulas = read_quantity(shift or "0"), []
-    for index, mark in enumerate(marks):
-        inside = index == at  # |x - a| < b
-        radius = read_quantity(sides[index + 1 if inside else index])
-        if index not in (at, at - 1) or center.tree is None or radius.tree is None:
-            return None
-        middle = ("-", center.tree) if sign == "+" else center.tree
-        low, high = _scalar_of(("+", middle, ("-", radius.tree))), _scalar_of(("+", middle, radius.tree))
-        closed = (mark == "\\le") == inside
-        formula = interval("[]" if closed else "()", low, high)
-        formulas.append(formula if inside else ("not", formula))
-    return Value("reals", text, (("and", *formulas),), name=letter)
+    center = ("-", center) if unknown["sign"] == "+" else center
+    low, high = _scalar_of(("+", center, ("-", other.tree))), _scalar_of(("+", center, other.tree))
+    if sign in ("<", "\\le"):  # |x - a| < b
+        return ("and", half(_FLIPPED[sign], low), half(sign, high))
+    return ("or", half(_FLIPPED[sign], low), half(sign, high))
 
 
 def _scalar_of(tree: Tree) -> Value:

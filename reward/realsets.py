@@ -1,8 +1,8 @@
 r"""Sets of real numbers: intervals, inequalities joined by "and", "or" and commas, domains in words.
 
-A formula is ("interval", brackets, low, high), ("reals",), ("not", f), ("and", f, ...), ("or", f, ...) or (",", f, ...).
-The bounds are scalars, None for an infinite one. Sort the n bounds of two formulas: they cut the line into n points and
-n + 1 gaps, and inside a gap nothing changes. So the formulas are the same set if they hold on the same points and gaps.
+A formula is ("low", closed, bound) for x > bound or x \ge bound, ("high", closed, bound), ("not", f), ("and", f, ...),
+("or", f, ...) or (",", f, ...). The bounds are scalars. Sort the n bounds of two formulas: they cut the line into n
+points and n + 1 gaps, and inside a gap nothing changes. So the formulas are the same set if they hold on the same ones.
 
 A comma means "and" where "or" would leave nothing out (x > -1, x < 3), "or" where "and" would leave nothing over
 (x < -1, x > 3), and is not read elsewhere (x > 2, x > 7).
@@ -30,8 +30,8 @@ def same_set(gold: Formula, answer: Formula, algebra) -> bool:
 
 def bounds_of(formula: Formula) -> list:
     """The finite bounds of a formula."""
-    if formula[0] == "interval":
-        return [bound for bound in formula[2:] if bound is not None]
+    if formula[0] in ("low", "high"):
+        return [formula[2]]
     return [bound for part in formula[1:] for bound in bounds_of(part)]
 
 
@@ -48,17 +48,15 @@ def _ranks(bounds: list, algebra) -> dict[str, int]:
 def _positions(formula: Formula, ranks: dict[str, int], line: frozenset) -> frozenset:
     """The points and gaps where a formula holds: point k is 2k + 1, the gap before it 2k."""
     head, *parts = formula
-    if head == "reals":
-        return line
-    if head == "interval":
-        brackets, low, high = parts
-        first = 0 if low is None else 2 * ranks[low.text] + (1 if brackets[0] == "[" else 2)
-        last = len(line) - 1 if high is None else 2 * ranks[high.text] + (1 if brackets[1] == "]" else 0)
-        return frozenset(range(first, last + 1))
+    if head in ("low", "high"):
+        closed, bound = parts
+        at = 2 * ranks[bound.text] + 1
+        first, last = (at if closed else at + 1, len(line)) if head == "low" else (0, at + 1 if closed else at)
+        return frozenset(range(first, last))
     sets = [_positions(part, ranks, line) for part in parts]
     if head == "not":
         return line - sets[0]
-    both, either = frozenset.intersection(*sets), frozenset.union(*sets)
+    both, either = line.intersection(*sets), frozenset().union(*sets)
     if head == ",":
         return both if either == line else either if not both else frozenset()
     return both if head == "and" else either
@@ -68,8 +66,6 @@ def _same_form(gold: Formula, answer: Formula, algebra) -> bool:
     """Whether two formulas have the same parts in the same order."""
     if gold[0] != answer[0] or len(gold) != len(answer):
         return False
-    if gold[0] != "interval":
-        return all(_same_form(g, a, algebra) for g, a in zip(gold[1:], answer[1:], strict=True))
-    return gold[1] == answer[1] and all(
-        g is a if g is None or a is None else algebra.same(g, a) for g, a in zip(gold[2:], answer[2:], strict=True)
-    )
+    if gold[0] in ("low", "high"):
+        return gold[1] == answer[1] and algebra.same(gold[2], answer[2])
+    return all(_same_form(g, a, algebra) for g, a in zip(gold[1:], answer[1:], strict=True))
