@@ -25,10 +25,11 @@ Where mathematics alone does not decide:
 
 import re
 from fractions import Fraction
+from functools import reduce
 from itertools import pairwise
 
 from . import realsets
-from .expression import has, literal, names
+from .expression import has, literal, names, substitute
 from .parse import Value, formula_of, is_name, is_simple_name, is_variable
 from .units import Unit
 from .words import same_words
@@ -71,11 +72,8 @@ def rounds(decimal: Fraction, exact: Fraction, places: int) -> bool:
 
 
 def _ends(value: Fraction) -> bool:
-    rest = value.denominator
-    for prime in (2, 5):
-        while rest % prime == 0:
-            rest //= prime
-    return rest == 1
+    """Whether a number has a finite decimal."""
+    return 10 ** value.denominator.bit_length() % value.denominator == 0
 
 
 def equal(gold: Value, answer: Value, algebra) -> bool:
@@ -180,41 +178,32 @@ def has_operator(value: Value) -> bool:
 # --------------------------------------------------------------------------------------------------------------------
 
 
+_PERCENT, _ANGLE, _RADIAN = ((("percent", 1),), (("angle", 1),), (("radian", 1),))
+
+
 def _same_quantity(gold: Value, answer: Value, algebra) -> bool:
     if has_operator(answer) and not has_operator(gold):
         return False
-    units = [_dimension(value.unit) for value in (gold, answer)]
-    percents = [unit == (("percent", 1),) for unit in units]
-    if any(percents) and (not all(percents)) and not (units[0] and units[1]):  # 28% is 28 and 28/100
-        whole = _scaled(answer if percents[1] else gold, Fraction(1, 100))
-        return algebra.same(gold, answer) or (algebra.same(gold, whole) if percents[1] else algebra.same(whole, answer))
-    angles = [unit == (("angle", 1),) for unit in units]
-    other, unit = (answer, units[1]) if angles[0] else (gold, units[0])
-    if angles[0] != angles[1] and (unit == (("radian", 1),) or (not unit and _has_pi(other))):
-        gold, answer = (
-            _in_radians(value) if angle else value for value, angle in zip((gold, answer), angles, strict=True)
-        )
-        return algebra.same(gold, answer)
+    pi = [value.tree is not None and has(value.tree, "pi") for value in (gold, answer)]
+    match gold.unit and gold.unit.dimension, answer.unit and answer.unit.dimension:
+        case (None, unit) if unit == _PERCENT:  # 28% is 28 and 28/100
+            return algebra.same(gold, answer) or algebra.same(gold, _scaled(answer, Fraction(1, 100)))
+        case (unit, None) if unit == _PERCENT:
+            return algebra.same(gold, answer) or algebra.same(_scaled(gold, Fraction(1, 100)), answer)
+        case (unit, other) if unit == _ANGLE and (other == _RADIAN or (other is None and pi[1])):
+            return algebra.same(_in_radians(gold), answer)
+        case (other, unit) if unit == _ANGLE and (other == _RADIAN or (other is None and pi[0])):
+            return algebra.same(gold, _in_radians(answer))
     if not _units_agree(gold.unit, answer.unit):
         return False
     if gold.unit and answer.unit and gold.unit.factor != answer.unit.factor:
         gold, answer = (_scaled(value, value.unit.factor) for value in (gold, answer))
-    return _same_up_to_constant(gold, answer, algebra)
-
-
-def _dimension(unit: Unit | None) -> tuple:
-    return unit.dimension if unit else ()
+    return algebra.same(gold, _with_constant(answer, gold))
 
 
 def _units_agree(gold: Unit | None, answer: Unit | None) -> bool:
     """Rule 6. A bare ground truth does not accept words that count several: 5 pairs, 7 decades."""
-    if gold and answer:
-        return gold.dimension == answer.dimension
-    return answer.plain if answer else True
-
-
-def _has_pi(value: Value) -> bool:
-    return value.tree is not None and has(value.tree, "pi")
+    return gold.dimension == answer.dimension if gold and answer else answer is None or answer.plain
 
 
 def _scaled(value: Value, factor: Fraction) -> Value:
@@ -229,28 +218,18 @@ def _in_radians(value: Value) -> Value:
     return value._replace(tree=tree, number=None, places=None, core=f"({value.core})\\frac{{\\pi}}{{180}}")
 
 
-def _same_up_to_constant(gold: Value, answer: Value, algebra) -> bool:
-    """Equality, where the constant of integration may have any name: x^2 + C is x^2 + K."""
-    if gold.tree and answer.tree:
-        letters = names(gold.tree), names(answer.tree)
-        constant, other = letters[0] - letters[1], letters[1] - letters[0]
-        if constant == {"C"} and len(other) == 1 and "".join(letters[0] - constant).islower():
-            (letter,) = other
-            if ("sym", "C") in _terms(gold.tree) and ("sym", letter) in _terms(answer.tree) and is_variable(letter):
-                gold, answer = (_without_term(value, name) for value, name in ((gold, "C"), (answer, letter)))
-    return algebra.same(gold, answer)
+def _with_constant(answer: Value, gold: Value) -> Value:
+    """The answer with C for the letter of its constant of integration, if the ground truth ends in + C."""
+    if gold.tree and answer.tree and ("sym", "C") in _terms(gold.tree):
+        rest = names(gold.tree) - {"C"}
+        other = names(answer.tree) - rest
+        if len(other) == 1 and "".join(rest).islower() and ("sym", *other) in _terms(answer.tree):
+            return answer._replace(tree=substitute(answer.tree, {letter: ("sym", "C") for letter in other}))
+    return answer
 
 
 def _terms(tree: tuple) -> list[tuple]:
     return _terms(tree[1]) + _terms(tree[2]) if tree[0] == "+" else [tree]
-
-
-def _without_term(value: Value, letter: str) -> Value:
-    rest = [term for term in _terms(value.tree) if term != ("sym", letter)]
-    tree = ("num", Fraction(0))
-    for term in rest:
-        tree = ("+", tree, term)
-    return value._replace(tree=tree)
 
 
 def _same_ratio(gold: Value, answer: Value) -> bool:
@@ -308,16 +287,14 @@ _DIRECTIONS = (("const", "i"), ("sym", "j"), ("sym", "k"))
 
 def _same_vector(gold: Value, answer: Value, algebra) -> bool:
     """(2,3,-1) and 2i + 3j - k."""
-    tuple_, scalar = (answer, gold) if gold.kind == "scalar" else (gold, answer)
-    entries = _coordinates(tuple_)
-    if not 2 <= len(entries) <= 3 or scalar.tree is None or not {"j"} <= names(scalar.tree) | {"j"} or scalar.unit:
+    vector, scalar = (answer, gold) if gold.kind == "scalar" else (gold, answer)
+    entries = _coordinates(vector)
+    if scalar.tree is None or scalar.unit or not 2 <= len(entries) <= 3 or None in [entry.tree for entry in entries]:
         return False
-    if not names(scalar.tree) <= {"j", "k"} or not names(scalar.tree) or any(entry.tree is None for entry in entries):
+    if not names(scalar.tree) or not names(scalar.tree) <= {"j", "k"}:
         return False
-    tree = ("num", Fraction(0))
-    for entry, direction in zip(entries, _DIRECTIONS, strict=False):
-        tree = ("+", tree, ("*", entry.tree, direction))
-    return algebra.same(Value("scalar", "", core="", tree=tree), scalar._replace(number=None))
+    terms = [("*", entry.tree, direction) for entry, direction in zip(entries, _DIRECTIONS, strict=False)]
+    return algebra.same(Value("scalar", "", tree=reduce(lambda a, b: ("+", a, b), terms)), scalar._replace(number=None))
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -329,12 +306,8 @@ def _same_equations(gold: Value, answer: Value, algebra) -> bool:
     first = gold.parts[0].text, answer.parts[0].text
     if all(map(is_name, first)):
         if first[0] and first[0] == first[1]:
-            rest = answer.parts[1:]
-            return equal(
-                gold.parts[-1],
-                rest[0] if len(rest) == 1 else answer._replace(text="", parts=rest, marks=answer.marks[1:]),
-                algebra,
-            )
+            rest = answer._replace(text="", parts=answer.parts[1:], marks=answer.marks[1:])
+            return equal(gold.parts[-1], rest if len(rest.parts) > 1 else rest.parts[0], algebra)
         if all(map(is_variable, first)) and any(side.number is not None for side in answer.parts):
             return False  # x = 5, y = 5
     if any(map(has_operator, answer.parts)) and not any(map(has_operator, gold.parts)):
@@ -347,35 +320,28 @@ def _same_as_chain(gold: Value, chain: Value, algebra) -> bool:
     sides, marks = chain.parts, chain.marks
     if is_name(sides[-1].text) and gold.number is not None:  # 42 = x
         sides, marks = tuple(side for side in sides if not is_name(side.text)), ("=",) * len(sides)
-    if not sides:
+    if not sides or not all(_consistent(*pair, mark) for pair, mark in zip(pairwise(sides), marks, strict=False)):
         return False
-    for (left, right), mark in zip(pairwise(sides), marks, strict=False):
-        if mark == "\\approx":
-            if (
-                left.number is not None
-                and right.number is not None
-                and not rounds(right.number, left.number, _written_places(right.core))
-            ):
-                return False
-        elif left.number is not None and right.number is not None and not Numbers().same(left, right):
-            return False
-    if "\\approx" in marks and equal(gold, sides[marks.index("\\approx")], algebra):  # \sqrt{2} \approx 1.414
-        return _written_places(sides[-1].core) > 0 and _is_inexact(sides[marks.index("\\approx")])
+    if "\\approx" in marks and equal(gold, exact := sides[marks.index("\\approx")], algebra):  # \sqrt{2} \approx 1.414
+        inexact = exact.kind == "scalar" and (exact.number is None or not _ends(exact.number))
+        return inexact and _written_places(sides[-1].core) > 0
     if not equal(gold, sides[-1], algebra):
         return False
-    constants = [
-        side for side, mark in zip(sides[:-1], marks, strict=False) if mark != "\\approx" and _is_constant(side)
-    ]
-    return all(algebra.same(side, sides[-1]) for side in constants if sides[-1].kind == "scalar")
+    before = [side for side, mark in zip(sides[:-1], marks, strict=False) if mark != "\\approx" and _is_constant(side)]
+    return sides[-1].kind != "scalar" or all(_same_quantity(side, sides[-1], algebra) for side in before)
+
+
+def _consistent(left: Value, right: Value, mark: str) -> bool:
+    """Whether two written numbers of a chain agree."""
+    if left.number is None or right.number is None:
+        return True
+    if mark == "\\approx":
+        return rounds(right.number, left.number, _written_places(right.core))
+    return _same_quantity(left, right, Numbers())
 
 
 def _written_places(core: str) -> int:
     return len(core.partition(".")[2]) if re.fullmatch(r"[+-]?[0-9]*\.?[0-9]*", core) else 0
-
-
-def _is_inexact(value: Value) -> bool:
-    """Whether a scalar has no finite decimal."""
-    return value.kind == "scalar" and (value.number is None or not _ends(value.number))
 
 
 def _is_constant(side: Value) -> bool:

@@ -213,7 +213,12 @@ def list_of(text: str, values, kind: str = "list", joints: set[str] = frozenset(
 
 
 def _is_assignment(value: Value) -> bool:
-    return value.kind == "equation" and len(value.parts) == 2 and value.parts[0].text != "" and is_name(value.parts[0].text)
+    return (
+        value.kind == "equation"
+        and len(value.parts) == 2
+        and value.parts[0].text != ""
+        and is_name(value.parts[0].text)
+    )
 
 
 def _joined_conditions(text: str, values: list[Value], joints: set[str]) -> Value:
@@ -303,7 +308,11 @@ def formula_of(value: Value) -> tuple | None:
     if value.kind == "tuple" and len(value.parts) == 2 and "point" not in value.marks:
         (left, right), (low, high) = value.marks[0], value.parts
         turned = low.core == "\\infty" or high.core == "-\\infty"
-        return None if turned else ("and", half("\\ge" if left == "[" else ">", low), half("\\le" if right == "]" else "<", high))
+        return (
+            None
+            if turned
+            else ("and", half("\\ge" if left == "[" else ">", low), half("\\le" if right == "]" else "<", high))
+        )
     if value.kind in ("set", "list"):
         formulas = [formula_of(part) if part.kind in ("scalar", "tuple") else None for part in value.parts]
         return ("or", *formulas) if all(formulas) and "and" not in value.marks else None

@@ -29,7 +29,8 @@ _TABLE = {  # dimension: names of one unit, and its size in the first unit of th
     "length^3": [("L l liter litre", "1/1000"), ("mL ml milliliter cc", "1e-6"), ("gallon gal", "0.003785411784")],
     "length time^-1": [("mph", "0.44704"), ("kph kmh", "5/18")],
 }  # fmt: skip
-_COUNTED = frozenset("""
+_COUNTED = frozenset(
+    """
     apple arrangement ball banana bead bean bill bird block book bottle box boy brick bug bus cake candy car card cat chair
     chicken child children class coin combination committee configuration cookie cow crate cup customer cycle diagonal digit
     divisor dog duck edge egg element employee equation face fish flower function game girl goal goat grape group guest
@@ -40,8 +41,11 @@ _COUNTED = frozenset("""
     step stick sticker stone student subset team term test ticket tile time tournament toy tree triangle trip tuple turn
     value vertex vertices vote way widget window winner woman women word worker
     \u4e2a \u79cd \u4eba \u6b21 \u6761 \u53ea \u5757 \u5f20 \u672c \u4f4d \u540d \u9897 \u68f5 \u7ec4 \u9879 \u79cd\u65b9\u6cd5
-""".split())  # things that are counted; numbers of several (pairs, dozens, nines) are not here
-_ADJECTIVES = frozenset("green red blue white black yellow different distinct possible ordered real integer total".split())
+""".split()
+)  # things that are counted; numbers of several (pairs, dozens, nines) are not here
+_ADJECTIVES = frozenset(
+    "green red blue white black yellow different distinct possible ordered real integer total".split()
+)
 MULTIPLES = {
     "hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12, "score": 20,
     "gross": 144, "lakh": 10**5, "crore": 10**7, 
@@ -76,7 +80,9 @@ _TOKEN = re.compile(
 def _singular(word: str, known) -> str | None:
     """The form of a word, as written, in lower case or without its plural, that is one of `known`."""
     forms = (word, word.lower()) if len(word) > 2 else (word,)
-    return next((end for form in forms for end in (form, form.removesuffix("s"), form.removesuffix("es")) if end in known), None)
+    return next(
+        (end for form in forms for end in (form, form.removesuffix("s"), form.removesuffix("es")) if end in known), None
+    )
 
 
 def is_unit_or_thing(word: str) -> bool:
