@@ -1,8 +1,8 @@
 r"""Compares expressions, in a worker: by identity.py, for which math-verify parses what expression.py does not read.
 
-math-verify's own comparison, which looks at 15 digits, is left for what has no tree: derivatives, unknown functions. Its
-time limits are off, because they need a signal handler, which Python does not run during the power of a big integer.
-worker.py has its own limits.
+math-verify's own comparison, which looks at 15 digits, is left for what has no tree: derivatives, unknown functions.
+Its time limits are off, because they need a signal handler, which Python does not run during the power of a big
+integer. worker.py has its own limits.
 """
 
 import logging

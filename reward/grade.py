@@ -18,12 +18,14 @@ from .parse import nesting, read, vote
 from .pool import pool_of
 
 logger = logging.getLogger("math_reward")
+FAILED = ("timed_out", "error")
 REASONS = ("correct", "wrong", "no_answer", "timed_out", "error", "over_length")
 KEYS = (
     "score", "acc", "pred", "reason", *(f"reason_{reason}" for reason in REASONS),
     "grading_seconds", "worker_killed", "gold_unparsed",
 )  # fmt: skip
 VERLS_OWN = {"reward_router_address", "reward_model_tokenizer"}  # passed by verl where it has a reward model
+MAX_DEPTH = 40  # of brackets that are read at all
 MAX_NESTING = 12  # brackets deeper than this cost math-verify's parser seconds each
 REPORT_EVERY = 2000
 WINDOW = 1000
@@ -101,7 +103,7 @@ def grade_by_structure(response: str, ground_truth, options: Options) -> Case:
         return Case(reason="no_answer")
     golds = extract.acceptable(ground_truth)
     limit = max(options.max_answer_chars, 2 * max(map(len, golds), default=0))
-    if sum(map(len, boxes)) > limit or len(boxes) >= extract.MAX_BOXES:
+    if sum(map(len, boxes)) > limit or len(boxes) >= extract.MAX_BOXES or max(map(nesting, boxes)) > MAX_DEPTH:
         return Case(pred=extract.OVER_LENGTH, reason="over_length")
     answer = read(as_list(boxes))
     if not (pred := vote(answer)):
@@ -109,6 +111,7 @@ def grade_by_structure(response: str, ground_truth, options: Options) -> Case:
     case, expected = Case(pred=pred), [read(gold) for gold in golds]
     try:
         case.reason = "correct" if any(equal(gold, answer, Numbers()) for gold in expected) else "wrong"
+        case.unparsed = case.reason == "wrong" and any(gold.kind == "unread" for gold in expected)
     except NeedsAlgebraError:
         if nesting(answer.text) > MAX_NESTING:
             case.reason = "over_length"
@@ -143,10 +146,6 @@ def verdict_of(case: Case) -> dict:
     return verdict
 
 
-def _pool(options: Options):
-    return pool_of(options.workers, options.time_limit, options.memory_mb)
-
-
 def _begin(solution_str, ground_truth, kwargs: dict) -> tuple[Case, Options]:
     options = options_of(kwargs)
     response = solution_str if isinstance(solution_str, str) else ""
@@ -160,7 +159,9 @@ def _begin(solution_str, ground_truth, kwargs: dict) -> tuple[Case, Options]:
     return case, options
 
 
-def _end(case: Case, options: Options) -> dict:
+def _end(case: Case, options: Options, reply: dict | None = None) -> dict:
+    if reply is not None:
+        finish(case, reply)
     _counters.add(case, options)
     return verdict_of(case)
 
@@ -168,27 +169,20 @@ def _end(case: Case, options: Options) -> dict:
 def grade(solution_str, ground_truth, **kwargs) -> dict:
     """Grade one answer, waiting for it in this thread."""
     case, options = _begin(solution_str, ground_truth, kwargs)
-    if case.reason is None:
-        finish(case, _pool(options).submit(case.request).result())
-    return _end(case, options)
+    return _end(case, options, None if case.reason else pool_of(options).submit(case.request).result())
 
 
-_turns: WeakKeyDictionary = WeakKeyDictionary()
-
-
-def _turn_of(loop) -> asyncio.Lock:
-    """The lock by which an event loop grades one of many waiting answers per turn."""
-    return _turns.setdefault(loop, asyncio.Lock())
+_turns: WeakKeyDictionary = WeakKeyDictionary()  # event loop -> the lock by which it grades one answer per turn
 
 
 async def grade_async(solution_str, ground_truth, **kwargs) -> dict:
     """Grade one answer; other tasks of the event loop run between two answers, and while a worker grades."""
-    async with _turn_of(asyncio.get_running_loop()):
+    async with _turns.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
         await asyncio.sleep(0)
         case, options = _begin(solution_str, ground_truth, kwargs)
-    if case.reason is None:
-        finish(case, await asyncio.wrap_future(_pool(options).submit(case.request)))
-    return _end(case, options)
+    if case.reason:
+        return _end(case, options)
+    return _end(case, options, await asyncio.wrap_future(pool_of(options).submit(case.request)))
 
 
 def can_parse(ground_truth, **kwargs) -> bool:
@@ -197,8 +191,11 @@ def can_parse(ground_truth, **kwargs) -> bool:
     For data preparation: any other gold can only be matched as a string.
     """
     options = options_of(kwargs)
-    replies = [_pool(options).submit({"gold": read(gold)}).result() for gold in extract.acceptable(ground_truth)]
-    return all(reply.get("unparsed") is False for reply in replies)
+    golds = [read(gold) for gold in extract.acceptable(ground_truth)]
+    replies = [pool_of(options).submit({"gold": gold}).result() for gold in golds]
+    return all(
+        reply.get("unparsed") is False and gold.kind != "unread" for gold, reply in zip(golds, replies, strict=True)
+    )
 
 
 class Counters:
@@ -218,7 +215,9 @@ class Counters:
             self.killed += case.killed
             self.unparsed += case.unparsed
             report = self.report() if self.answers % REPORT_EVERY == 0 else None
-            failed = sum(reason in ("timed_out", "error") for reason, _ in self.recent) if self._may_alarm(case) else 0
+            failed = 0
+            if case.reason in FAILED and len(self.recent) >= 100 and not self.alarmed:
+                failed = sum(reason in FAILED for reason, _ in self.recent)
             alarm = failed > options.alarm_share * len(self.recent)
             self.alarmed |= alarm
         if report:
@@ -227,19 +226,13 @@ class Counters:
             logger.error("%d of the last %d answers timed out or failed, over alarm_share=%s: correct answers may be "
                          "scored 0. %s", failed, len(self.recent), options.alarm_share, self.report())  # fmt: skip
 
-    def _may_alarm(self, case: Case) -> bool:
-        return not self.alarmed and len(self.recent) >= 100 and case.reason in ("timed_out", "error")
-
     def report(self) -> str:
         """Shares of the reasons, grading times, workers killed."""
-        counts = Counter(reason for reason, _ in self.recent)
-        seconds = sorted(seconds for _, seconds in self.recent)
+        counts, seconds = Counter(reason for reason, _ in self.recent), sorted(seconds for _, seconds in self.recent)
         shares = " ".join(f"{reason}={counts[reason] / len(self.recent):.3f}" for reason in REASONS)
         p50, p99 = (seconds[int(share * (len(seconds) - 1))] * 1000 for share in (0.5, 0.99))
-        return (
-            f"{self.answers} answers, last {len(self.recent)}: {shares} grading_ms p50={p50:.2f} p99={p99:.1f}; "
-            f"workers killed {self.killed}, golds unparsed {self.unparsed}"
-        )
+        return (f"{self.answers} answers, last {len(self.recent)}: {shares} grading_ms p50={p50:.2f} p99={p99:.1f}; "
+                f"workers killed {self.killed}, golds unparsed {self.unparsed}")  # fmt: skip
 
 
 _counters = Counters()

@@ -1,7 +1,7 @@
 r"""Rewrites an answer as one line of LaTeX with one way to write each thing; nothing is computed.
 
-After it, words stand only in \text{...}, spaces only in ", " and after a command before a letter, and a currency sign is
-the character itself. Answers are at most some thousand characters here (grade.py), so this runs on the event loop too.
+After it, words stand only in \text{...}, spaces only in ", " and after a command before a letter, and a currency sign
+is the character itself. Answers are at most some thousand characters here (grade.py), so this runs on the event loop.
 """
 
 import re
@@ -38,9 +38,9 @@ _BASES = {
 }
 _BASES["sixteen"] = 16
 _COMMANDS = {  # one command for its spellings
-    r"\frac": "[dtc]frac", "(": "langle|lparen", ")": "rangle|rparen", "|": "[lr]vert|mid", r"\le ": "leqslant|leqq|leq",
-    r"\ge ": "geqslant|geqq|geq", r"\ne ": "neq", r"\emptyset ": "varnothing|empty", ":": "colon",
-    r"\text{or}": "lor|vee", r"\text{and}": "land|wedge",
+    r"\frac": "[dtc]frac", "(": "langle|lparen", ")": "rangle|rparen", "|": "[lr]vert|mid",
+    r"\le ": "leqslant|leqq|leq", r"\ge ": "geqslant|geqq|geq", r"\ne ": "neq", r"\emptyset ": "varnothing|empty",
+    ":": "colon", r"\text{or}": "lor|vee", r"\text{and}": "land|wedge",
 }  # fmt: skip
 _WRAPPER = re.compile(  # typesetting around a content that stays
     r"\\(?:boxed|fbox|framebox|underline|uline|mathbf|boldsymbol|bm|mathit|mathsf|ensuremath|emph|textit|cancel|bold"
@@ -51,43 +51,52 @@ _FUNCTIONS = "(?:arc)?(?:sin|cos|tan)|cot|csc|sec|ln|lg|log|exp|gcd|lcm|max|min|
 _GAP = r"(?:\\[,;:!> ]|\{,\}|,\\!|~|\s)"  # what stands between the digits of one number
 
 
-_SPELLINGS = [  # (pattern, replacement), in order
-    (r"\\\\(?=\[)|(?<!\\)\\[\[\]()]", " "),  # delimiters of mathematics
-    (r"(?<=[0-9a-zA-Z)])\*\*(?=[0-9a-zA-Z(])", "^"),  # a power as Python writes it
-    (r"(?<!\\)\$+|\*\*|`", " "),  # dollars, Markdown's bold and code
-    (r"\\text\s?\{\s*\\?\$\s*\}", r"\$"),
-    (r"\\(?:\$|pounds(?![a-zA-Z])|euro(?![a-zA-Z])|texteuro|textdollar)", lambda m: {"\\pounds": "\u00a3", "\\euro": "\u20ac",
-     "\\texteuro": "\u20ac"}.get(m.group(), "$")),  # currency  # fmt: skip
-    (r"\\(?:begin|end)\s{0,4}\{(?:aligned|align\*?|gathered|gather\*?|split|equation\*?)\}|(?<!\\)&(?=\s*=)", " "),
-    (r"\\color\s*\{[^{}]*\}|\\color\s*\[[^\[\]]*\]\s*\{[^{}]*\}", ""),  # colour
-    (r"\\(?:left|right|middle|[bB]igg?[lrm]?)(?=[\s()\[\]|.<>\\{}/])(?:\.)?", ""),  # sizes of brackets
-    (r"\\(?:displaystyle|textstyle|scriptstyle|limits|nolimits|bf|rm|it|checkmark|blacksquare|square|qed|Box)(?![a-zA-Z])", " "),
-    (r"\\(?:hat|vec|widehat|overrightarrow)\s?\{?\s?\\?([ijk])(?:math)?\s?\}?(?![a-zA-Z])", r"\1 "),  # unit vectors
-    *((rf"\\(?:{names})(?![a-zA-Z])", new.replace("\\", "\\\\")) for new, names in _COMMANDS.items()),
-    (r"(?<![a-zA-Z\\])abs\s?\(([^()]*)\)", r"|\1|"),
-    (r"\\?<=", r"\\le "), (r"\\?>=", r"\\ge "), (r"(?<![0-9)}])!=", r"\\ne "), (r"\{:\}", ":"),  # ASCII
-    (r"\\\{\s*\\\}", r"\\emptyset "),  # {}
-    (r"\\degrees?(?![a-zA-Z])|\^\s*\{?\s*\\(?:circ|degree)(?![a-zA-Z])\s*\}?", r"^\\circ "),
-    (r"(\(?)\s?\\(?:text|mathrm)\s*\{\s*(\(?)\s*mod(?:ulo)?\s*\}\s*([0-9]+)\s*\)?",  # (mod 7), not 20 mod 7
-     lambda m: f"\\{'p' if m.group(1) or m.group(2) or 'equiv' in m.string else 'b'}mod{{{m.group(3)}}}"),
-    (r"(?<=[0-9])\s*\\text\s*\{\s*to\s*\}\s*(?=[0-9])", ":"),  # a ratio in words
-    (r"\{\s?([0-9a-zA-Z+-]+)\s?\\choose\s?([0-9a-zA-Z+-]+)\s?\}", r"\\binom{\1}{\2}"),
-    (r"(?:\{\s?\})?[_^]\s?\{?([0-9n]+)\}?\s?(?:\\(?:text|mathrm)\{)?C\}?\s?_\s?\{?([0-9a-z]+)\}?", r"\\binom{\1}{\2}"),
-    (r"(?<![a-zA-Z\\])C\s?\(\s?([0-9a-z]+)\s?,\s?([0-9a-z]+)\s?\)", r"\\binom{\1}{\2}"),  # C(10,3)
-    (r"\\(?:mathrm|text)\s*\{\s*([ei])\s*\}", r"\1 "),  # an upright e or i
-    (rf"\\(?:mathrm|text|operatorname\*?)\s*\{{\s*({_FUNCTIONS})\s*\}}(?=\s*[^\s.}}])", r"\\\1 "),
-    (r"\\text\s*\{\s*(?:-|negative|minus)\s*\}", "-"),
-    (r"\^\s?\{?\s?(?:\\(?:text|mathrm)\s?\{\s?)?(st|nd|rd|th)\s?\}?\s?\}?(?![a-z])", r"\\text{\1}"),
+_SPELLINGS = [  # (pattern, replacement, what for), in order
+    (r"\\\\(?=\[)|(?<!\\)\\[\[\]()]", " ", "delimiters of mathematics"),
+    (r"(?<=[0-9a-zA-Z)])\*\*(?=[0-9a-zA-Z(])", "^", "a power as Python writes it"),
+    (r"(?<!\\)\$+|\*\*|`", " ", "dollars, Markdown's bold and code"),
+    (r"\\text\s?\{\s*\\?\$\s*\}|\\(?:\$|textdollar)", "$", "dollars"),
+    (r"\\pounds(?![a-zA-Z])", "\u00a3", "pounds sterling"),
+    (r"\\(?:text)?euro(?![a-zA-Z])", "\u20ac", "euros"),
+    (r"\\(?:begin|end)\s{0,4}\{(?:aligned|align\*?|gathered|gather\*?|split|equation\*?)\}|(?<!\\)&(?=\s*=)", " ",
+     "aligned equations"),
+    (r"\\color\s*\{[^{}]*\}|\\color\s*\[[^\[\]]*\]\s*\{[^{}]*\}", "", "colour"),
+    (r"\\(?:left|right|middle|[bB]igg?[lrm]?)(?=[\s()\[\]|.<>\\{}/])(?:\.)?", "", "sizes of brackets"),
+    (r"\\(?:(?:display|text|script)style|(?:no)?limits|bf|rm|it|checkmark|(?:black)?square|qed|Box)(?![a-zA-Z])", " ",
+     "styles and end marks"),
+    (r"\\(?:hat|vec|widehat|overrightarrow)\s?\{?\s?\\?([ijk])(?:math)?\s?\}?(?![a-zA-Z])", r"\1 ", "unit vectors"),
+    *((rf"\\(?:{names})(?![a-zA-Z])", new.replace("\\", "\\\\"), "") for new, names in _COMMANDS.items()),
+    (r"(?<![a-zA-Z\\])abs\s?\(([^()]*)\)", r"|\1|", "abs(x)"),
+    (r"\\?<=", r"\\le ", "ASCII"),
+    (r"\\?>=", r"\\ge ", "ASCII"),
+    (r"(?<![0-9)}])!=", r"\\ne ", "ASCII; 5!=120 has a factorial"),
+    (r"\{:\}", ":", "a ratio without spaces"),
+    (r"\\\{\s*\\\}", r"\\emptyset ", "braces around nothing"),
+    (r"\\degrees?(?![a-zA-Z])|\^\s*\{?\s*\\(?:circ|degree)(?![a-zA-Z])\s*\}?", r"^\\circ ", "degrees"),
+    (r"(\(?)\s?\\(?:text|mathrm)\s*\{\s*(\(?)\s*mod(?:ulo)?\s*\}\s*([0-9]+)\s*\)?",
+     lambda m: f"\\{'p' if m.group(1) or m.group(2) or 'equiv' in m.string else 'b'}mod{{{m.group(3)}}}",
+     "the modulus (mod 7) of a residue, and the operation 20 mod 7"),
+    (r"(?<=[0-9])\s*\\text\s*\{\s*to\s*\}\s*(?=[0-9])", ":", "a ratio in words"),
+    (r"\{\s?([0-9a-zA-Z+-]+)\s?\\choose\s?([0-9a-zA-Z+-]+)\s?\}", r"\\binom{\1}{\2}", "{n \\choose k}"),
+    (r"(?:\{\s?\})?[_^]\s?\{?([0-9n]+)\}?\s?(?:\\(?:text|mathrm)\{)?C\}?\s?_\s?\{?([0-9a-z]+)\}?", r"\\binom{\1}{\2}",
+     "{}_{10}C_3"),
+    (r"(?<![a-zA-Z\\])C\s?\(\s?([0-9a-z]+)\s?,\s?([0-9a-z]+)\s?\)", r"\\binom{\1}{\2}", "C(10,3)"),
+    (r"\\(?:mathrm|text)\s*\{\s*([ei])\s*\}", r"\1 ", "an upright e or i"),
+    (rf"\\(?:mathrm|text|operatorname\*?)\s*\{{\s*({_FUNCTIONS})\s*\}}(?=\s*[^\s.}}])", r"\\\1 ", "an upright sin"),
+    (r"\\text\s*\{\s*(?:-|negative|minus)\s*\}", "-", "a sign in words"),
+    (r"\^\s?\{?\s?(?:\\(?:text|mathrm)\s?\{\s?)?(st|nd|rd|th)\s?\}?\s?\}?(?![a-z])", r"\\text{\1}", "6^{th}"),
     (rf"\\(?:{_TEXTS})\s{{0,4}}\{{((?:[^{{}}]|\{{[^{{}}]*\}})*)\}}",
-     lambda m: "\\text{" + re.sub(r"~|\\[,;:! ]", " ", re.sub("[{}]", "", m.group(1))) + "}"),
-    (r"\\text\{\s*infinity\s*\}", r"\\infty "),
-    (r"\\frac\s?\{\\text\{([^{}]*)\}\}\s?\{\\text\{([^{}]*)\}(\^[23])?\}", r"\\text{\1/\2\3}"),  # a fraction of units
-    (r"(?<=[0-9})])\s?([a-zA-Z]+/[a-zA-Z]+(?:\^\{?[23]\}?)?)\s*$", lambda m: _bare_unit(m)),  # 60 km/h
-    (r"_\s?(?:\{\s?)?\\text\{\s*(" + "|".join(_BASES) + r")\s*\}(?:\s?\})?", lambda m: f"_{{{_BASES[m.group(1)]}}}"),
-    (r"_\{\s?\(?([0-9]{1,2})\)?\s?\}", r"_{\1}"),  # 2516_{(8)}
-    (r"\\?%|(?:\\text\{\s*)?\b(?:percent|percentage|pct)\b\.?(?:\s*\})?", r"\\% "),
-    (rf"(?<![0-9.,])[0-9]{{1,3}}(?:{_GAP}{{1,3}}[0-9]{{3}})+(?![0-9])", lambda m: re.sub(r"[^0-9]", "", m.group())),
-    (rf"(?<![0-9./^_])([0-9]+){_GAP}+([0-9]+)/([0-9]+)(?![0-9.!^])", r"\1\\frac{\2}{\3}"),  # 2 1/2
+     lambda m: "\\text{" + re.sub(r"~|\\[,;:! ]", " ", re.sub("[{}]", "", m.group(1))) + "}", "one command for texts"),
+    (r"\\text\{\s*infinity\s*\}", r"\\infty ", "infinity in words"),
+    (r"\\frac\s?\{\\text\{([^{}]*)\}\}\s?\{\\text\{([^{}]*)\}(\^[23])?\}", r"\\text{\1/\2\3}", "a fraction of units"),
+    (r"(?<=[0-9})])\s?([a-zA-Z]+/[a-zA-Z]+(?:\^\{?[23]\}?)?)\s*$", lambda m: _bare_unit(m), "60 km/h"),
+    (r"_\s?(?:\{\s?)?\\text\{\s*(" + "|".join(_BASES) + r")\s*\}(?:\s?\})?", lambda m: f"_{{{_BASES[m.group(1)]}}}",
+     "the base of a number in words"),
+    (r"_\{\s?\(?([0-9]{1,2})\)?\s?\}", r"_{\1}", "2516_{(8)}"),
+    (r"\\?%|(?:\\text\{\s*)?\b(?:percent|percentage|pct)\b\.?(?:\s*\})?", r"\\% ", "percent"),
+    (rf"(?<![0-9.,])[0-9]{{1,3}}(?:{_GAP}{{1,3}}[0-9]{{3}})+(?![0-9])", lambda m: re.sub(r"[^0-9]", "", m.group()),
+     "1\\,234 and 1{,}234, whatever stands between groups of three digits but a bare comma"),
+    (rf"(?<![0-9./^_])([0-9]+){_GAP}+([0-9]+)/([0-9]+)(?![0-9.!^])", r"\1\\frac{\2}{\3}", "2 1/2"),
 ]  # fmt: skip
 
 
@@ -97,26 +106,25 @@ def _bare_unit(match: re.Match) -> str:
     return "\\text{" + match.group(1) + "}" if clear and read_unit(match.group(1)) else match.group()
 
 
-_SPELLINGS = [(re.compile(pattern) if isinstance(pattern, str) else pattern, new) for pattern, new in _SPELLINGS]
-
-_LAYOUT = [  # after the words are marked: one way to write a list, a fraction, a power
-    (r"([_^])([0-9])\s+(?=[0-9])", r"\1{\2}"),  # \log_2 8
-    (r"(?<=[0-9])(?:\\[,;:! ]|~|\s)+(?=[0-9])", r"\\text{beside}"),  # 3 4 is neither 34 nor a list
-    (r"\\quad(?![a-zA-Z])", ", "),
-    (r"(?:\s|\\[,;:! ]|[.,;:=]|\\\\|\\(?=\s*$))+$", ""),
-    (r"\\(frac|binom)\s*([0-9a-zA-Z])\s*([0-9a-zA-Z])", r"\\\1{\2}{\3}"),
-    (r"\\frac\s*([0-9a-zA-Z]|\\pi)\s*\{", r"\\frac{\1}{"),
-    (r"\\frac\s*(\{[^{}]*\})\s*([0-9a-zA-Z])", r"\\frac\1{\2}"),
-    (r"\\frac\s*(\\pi)\s*([0-9a-zA-Z])", r"\\frac{\1}{\2}"),
-    (r"\\sqrt(\[[0-9]\])?\s*([0-9a-zA-Z])", r"\\sqrt\1{\2}"),
-    (rf"([\^_])\s*\{{\s*([0-9a-zA-Z])\s*\}}(?!{_GAP}*[0-9])", r"\1\2"),
-]  # fmt: skip
-_LAYOUT = [(re.compile(pattern), new) for pattern, new in _LAYOUT]
+_LAYOUT = [  # the same, after the words are marked
+    (r"([_^])([0-9])\s+(?=[0-9])", r"\1{\2}", "\\log_2 8"),
+    (r"(?<=[0-9])(?:\\[,;:! ]|~|\s)+(?=[0-9])", r"\\text{beside}", "3 4 is neither 34 nor a list"),
+    (r"\\quad(?![a-zA-Z])", ", ", "a list by spaces"),
+    (r"(?:\s|\\[,;:! ]|[.,;:=]|\\\\|\\(?=\s*$))+$", "", "punctuation at the end"),
+    (r"\\(frac|binom)\s*([0-9a-zA-Z])\s*([0-9a-zA-Z])", r"\\\1{\2}{\3}", "\\frac12"),
+    (r"\\frac\s*([0-9a-zA-Z]|\\pi)\s*\{", r"\\frac{\1}{", "\\frac1{23}"),
+    (r"\\frac\s*(\{[^{}]*\})\s*([0-9a-zA-Z])", r"\\frac\1{\2}", "\\frac{12}3"),
+    (r"\\frac\s*(\\pi)\s*([0-9a-zA-Z])", r"\\frac{\1}{\2}", "\\frac\\pi2"),
+    (r"\\sqrt(\[[0-9]\])?\s*([0-9a-zA-Z])", r"\\sqrt\1{\2}", "\\sqrt2"),
+    (rf"([\^_])\s*\{{\s*([0-9a-zA-Z])\s*\}}(?!{_GAP}*[0-9])", r"\1\2", "x^{2}"),
+]
+_SPELLINGS, _LAYOUT = ([(re.compile(rule[0]), rule[1]) for rule in rules] for rules in (_SPELLINGS, _LAYOUT))
 
 _SPACES = re.compile(r"(\\\\)|(?:\s|~|\\[,;:!> ])+")
 _SPACING = re.compile(r"(\\\\)|(\\text\{[^{}]*\})|\\[,;:!> ]|~|\s+")
 _ARRAY = re.compile(  # a matrix in brackets of its own
-    r"(?:\\left\s?)?[(\[]\s?\\begin\s?\{(?:array|matrix)\}(?:\{[lcr|]*\})?((?:(?!\\begin).)*?)\\end\s?\{(?:array|matrix)\}\s?(?:\\right\s?)?[)\]]",
+    r"(?:\\left\s?)?[(\[]\s?\\begin\s?\{(?:array|matrix)\}(?:\{[lcr|]*\})?((?:(?!\\begin).)*?)"
+    r"\\end\s?\{(?:array|matrix)\}\s?(?:\\right\s?)?[)\]]",
     re.S,
 )
 _CASES = re.compile(

@@ -13,6 +13,7 @@ ratio       its terms                               3:4, 2:30
 based       (), `marks` the digits and the base     2516_8
 empty       ()                                      \emptyset
 words       (), `text` the words                    Evelyn, no solution, n is even
+unread      (), compared as words                   x=1 or y=2
 """
 
 import re
@@ -128,7 +129,8 @@ def nesting(text: str) -> int:
 
 
 _NAME = re.compile(  # unambiguous, or a mismatch at the end would take exponential time
-    r"(?:[a-zA-Z]|\\[a-zA-Z]+(?![a-zA-Z])|_(?:\{(?:[a-zA-Z0-9,]+|\\(?:text|mathrm)\{[a-zA-Z ]*\})\}|[a-zA-Z0-9]+(?![a-zA-Z0-9]))"
+    r"(?:[a-zA-Z]|\\[a-zA-Z]+(?![a-zA-Z])"
+    r"|_(?:\{(?:[a-zA-Z0-9,]+|\\(?:text|mathrm)\{[a-zA-Z ]*\})\}|[a-zA-Z0-9]+(?![a-zA-Z0-9]))"
     r"|[+\-*/|'^:]|\([a-zA-Z0-9,\s+\-]*\)|\s|[{}])*"
 )
 _LOOSE_DIGIT = re.compile(r"(?:^|[^_0-9{(^])[0-9]")
@@ -194,7 +196,7 @@ def read_joined(text: str, parts: list[str], joints: set[str], alone: bool) -> V
     names = [value.parts[0].text if _is_assignment(value) else "" for value in values]
     if all(map(is_variable, names)) and len(set(names)) > 1:
         if len(set(names)) < len(names) or "or" in joints:
-            return Value("words", text)  # x=1, y=2, x=3, y=4 and "x=1 or y=2": no list of values
+            return Value("unread", text)  # x=1, y=2, x=3, y=4 and "x=1 or y=2": no list of values
         return Value("named", text, tuple(value.parts[-1] for value in values), tuple(names))
     if names[0] and set(names[1:]) <= {"", names[0]}:  # x=1, x=2 and x=1, 2
         values = [value.parts[-1] if name else value for name, value in zip(names, values, strict=True)]
@@ -232,7 +234,7 @@ def _joined_conditions(text: str, values: list[Value], joints: set[str]) -> Valu
         formula = (min(joints, key="and or ,".index), *formulas) if all(formulas) and len(joints) == 1 else None
     names = {value.name for value in values} - {""}
     if formula is None or len(names) > 1:
-        return Value("words", text)
+        return Value("unread", text)
     return Value("reals", text, (formula,), name="".join(names))
 
 
@@ -265,9 +267,9 @@ def _words(text: str) -> Value | None:
 
 
 _REALS_IN_WORDS = re.compile(  # all real numbers; what they leave out follows
-    r"(?i)(?:[a-z]\s?(?:\\in\s?)?)?\\text\{(?:is |can be )?(?:the )?(?:set of )?(?:(?:all|any|every) )?(?P<sign>|positive |negative "
-    r"|non-?negative |non-?zero )reals?(?: numbers?)?(?: [a-z])?(?P<but> (?:except|excluding|other than|but|besides|where|such"
-    r" that|with)[^{}]*)?\s*\.?\}(?P<rest>.*)",
+    r"(?i)(?:[a-z]\s?(?:\\in\s?)?)?\\text\{(?:is |can be )?(?:the )?(?:set of )?(?:(?:all|any|every) )?"
+    r"(?P<sign>|positive |negative |non-?negative |non-?zero )reals?(?: numbers?)?(?: [a-z])?"
+    r"(?: (?:except|excluding|other than|but|besides|where|such that|with)[^{}]*)?\s*\.?\}(?P<rest>.*)",
     re.S,
 )
 
@@ -278,8 +280,9 @@ def _domain(text: str) -> Value | None:
     if match is None:
         return None
     zero = read_quantity("0")
-    formula = {"": ("and",), "positive": half(">", zero), "negative": half("<", zero), "nonnegative": half("\\ge", zero),
-               "nonzero": ("not", point(zero))}[match["sign"].lower().replace("-", "").strip()]  # fmt: skip
+    signs = {"": ("and",), "positive": half(">", zero), "negative": half("<", zero),
+             "nonnegative": half("\\ge", zero), "nonzero": ("not", point(zero))}  # fmt: skip
+    formula = signs[match["sign"].lower().replace("-", "").strip()]
     rest = re.sub(r"^(?:\s|[a-zA-Z](?=\\text)|\\text\{[^{}]*\})*", "", match["rest"])
     if not rest or is_variable(rest):
         return Value("reals", text, (formula,))
@@ -333,7 +336,7 @@ def _set(text: str) -> Value | None:
         return None
     if builder := _BUILDER.fullmatch(text):
         condition = read_statement(builder.group(3))
-        return condition._replace(text=text) if condition.kind == "reals" else Value("words", text)
+        return condition._replace(text=text) if condition.kind == "reals" else Value("unread", text)
     parts = [part for part in split(text[2:-2], _CONNECTIVE)[0] if part]
     return list_of(text, map(read_one, parts), "set")
 

@@ -165,9 +165,9 @@ _lock = threading.Lock()
 os.register_at_fork(after_in_child=_pools.clear)  # threads do not survive a fork
 
 
-def pool_of(workers: int, time_limit: float, memory_mb: int) -> Pool:
-    """The pool of this process with these limits, started when first asked for."""
-    limits = (workers, time_limit, memory_mb)
+def pool_of(options) -> Pool:
+    """The pool of this process with the limits of grade.Options, started when first asked for."""
+    limits = (options.workers, options.time_limit, options.memory_mb)
     with _lock:
         if limits not in _pools:
             if importlib.util.find_spec("gmpy2"):

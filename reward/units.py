@@ -31,16 +31,17 @@ _TABLE = {  # dimension: names of one unit, and its size in the first unit of th
 }  # fmt: skip
 _COUNTED = frozenset(
     """
-    apple arrangement ball banana bead bean bill bird block book bottle box boy brick bug bus cake candy car card cat chair
-    chicken child children class coin combination committee configuration cookie cow crate cup customer cycle diagonal digit
-    divisor dog duck edge egg element employee equation face fish flower function game girl goal goat grape group guest
-    handshake hat heart horse house inhabitant integer intersection kid leg letter line lion marble match member men method
-    mile move name number orange orchestra ordering outcome page paper part path peach pear pen pencil penguin people
-    permutation person pet piece pie player point pole polygon possibility possibilities problem question rabbit rectangle
-    region ring root rope round route row seat selection sequence set shape sheep shirt side sock solution song spot stamp
-    step stick sticker stone student subset team term test ticket tile time tournament toy tree triangle trip tuple turn
-    value vertex vertices vote way widget window winner woman women word worker
-    \u4e2a \u79cd \u4eba \u6b21 \u6761 \u53ea \u5757 \u5f20 \u672c \u4f4d \u540d \u9897 \u68f5 \u7ec4 \u9879 \u79cd\u65b9\u6cd5
+    apple arrangement ball banana bead bean bill bird block book bottle box boy brick bug bus cake candy car card
+    cat chair chicken child children class coin combination committee configuration cookie cow crate cup customer
+    cycle diagonal digit divisor dog duck edge egg element employee equation face fish flower function game girl
+    goal goat grape group guest handshake hat heart horse house inhabitant integer intersection kid leg letter line
+    lion marble match member men method mile move name number orange orchestra ordering outcome page paper part path
+    peach pear pen pencil penguin people permutation person pet piece pie player point pole polygon possibility
+    possibilities problem question rabbit rectangle region ring root rope round route row seat selection sequence
+    set shape sheep shirt side sock solution song spot stamp step stick sticker stone student subset team term test
+    ticket tile time tournament toy tree triangle trip tuple turn value vertex vertices vote way widget window
+    winner woman women word worker \u4e2a \u79cd \u4eba \u6b21 \u6761 \u53ea \u5757 \u5f20 \u672c \u4f4d \u540d
+    \u9897 \u68f5 \u7ec4 \u9879 \u79cd\u65b9\u6cd5
 """.split()
 )  # things that are counted; numbers of several (pairs, dozens, nines) are not here
 _ADJECTIVES = frozenset(
@@ -93,7 +94,7 @@ def is_unit_or_thing(word: str) -> bool:
 def read_unit(text: str) -> Unit | None:
     r"""The unit that a text names, None if any word of it is no unit.
 
-    >>> read_unit("km/h").factor, read_unit("square cm").dimension, read_unit("dozen"), read_unit("m/s^2").dimension[1][1]
+    >>> read_unit("km/h").factor, read_unit("sq. cm").dimension, read_unit("dozen"), read_unit("m/s^2").dimension[1][1]
     (Fraction(5, 18), (('length', 2),), None, -2)
     """
     factor, powers, sign, power, at, plain = Fraction(1), {}, 1, 1, 0, True

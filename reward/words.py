@@ -1,4 +1,4 @@
-r"""Words of answers: which are known where no \text marks them, which may stand before a value, which are the answer."""
+r"""Words of answers: which are known without \text, which may stand before a value, which are the answer."""
 
 import re
 from functools import lru_cache
@@ -9,17 +9,18 @@ WORD = r"(?:[ap]\.\s?m\.(?![a-z])|[A-Za-z]+(?:'[a-z]+)?(?:\.(?=\s?[a-z]))?|[\u4e
 
 # What may stand before a value and says nothing about it.
 _INTRODUCTIONS = """
-    so thus hence therefore the final answer result value is are equals equal to about approximately approx roughly option
-    choice we get have there it total area volume length distance probability number sum perimeter maximum minimum only
-    exactly correct solution solutions ans
-    \u5171 \u5171\u6709 \u4e00\u5171 \u4e00\u5171\u6709 \u603b\u5171 \u603b\u5171\u6709 \u7ea6 \u6709 \u7b54\u6848 \u7b54\u6848\u662f \u7b54\u6848\u4e3a \u7b54
+    so thus hence therefore the final answer result value is are equals equal to about approximately approx roughly
+    option choice we get have there it total area volume length distance probability number sum perimeter maximum
+    minimum only exactly correct solution solutions ans \u5171 \u5171\u6709 \u4e00\u5171 \u4e00\u5171\u6709
+    \u603b\u5171 \u603b\u5171\u6709 \u7ea6 \u6709 \u7b54\u6848 \u7b54\u6848\u662f \u7b54\u6848\u4e3a \u7b54
 """.split()
 _ANY_INTRODUCTION = "|".join(sorted(_INTRODUCTIONS, key=len, reverse=True))
 _INTRODUCTION = re.compile(rf"(?i)\s*(?:(?:a total of|{_ANY_INTRODUCTION})(?![a-z])[\s,:.=]*)+")
 _OTHER_WORDS = frozenset("""
-    and or not no yes all every the has per square sq cubic squared cubed except real reals numbers integers such that for
-    other than any positive negative nonnegative nonzero solution exist exists does dne undefined none infinitely many th
-    st nd rd if mod odd even true false between either both neither nor but of at least most more less one two three four
+    and or not no yes all every the has per square sq cubic squared cubed except real reals numbers integers such
+    that for other than any positive negative nonnegative nonzero solution exist exists does dne undefined none
+    infinitely many th st nd rd if mod odd even true false between either both neither nor but of at least most more
+    less one two three four
 """.split())  # fmt: skip
 
 
@@ -76,7 +77,7 @@ def choice(raw: str) -> str:
 
 
 _PHRASES = {  # sayings with one meaning
-    "no solution": r"(?:there (?:is|are) )?no (?:real )?(?:solutions?|roots?)|has no (?:real )?solutions?|\u65e0\u89e3|none exist|no such \w+ exists?",
+    "no solution": r"(?:there (?:is|are) |has )?no (?:real )?(?:solutions?|roots?)|\u65e0\u89e3",
     "does not exist": r"(?:the )?(?:limit )?(?:does not|doesn't) exist|dne|\u4e0d\u5b58\u5728",
     "infinitely many": r"(?:there are )?(?:infinitely many|infinite)(?: solutions)?|\u65e0\u7a77\u591a(?:\u4e2a)?",
     "yes": r"yes|\u662f", "no": r"no|\u5426",

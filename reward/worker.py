@@ -1,11 +1,13 @@
 """A worker process, which may be killed: compares parsed answers that need algebra, one per line (pool.py).
 
-    -> {"golds": [Value, ...], "answer": Value}    <- {"equal": bool, "unparsed": bool}, {"too_large": true}, {"error": why}
+    -> {"golds": [Value, ...], "answer": Value}    <- {"equal": bool, "unparsed": bool}
+                                                      or {"too_large": true}, {"error": why}
     -> {"gold": Value}                             <- {"unparsed": bool}
 
-A request is a pickle in base64 from the process that started this one, a reply a JSON object. Its first line is {"ready": true}, or {"broken": why} if math-verify cannot be imported. The limits here are the
-kernel's: memory by RLIMIT_AS, CPU time by a profiling timer whose default action ends the process, whatever it is doing
-and whether or not anyone still waits; the caller adds a wall clock.
+A request is a pickle in base64 from the process that started this one, a reply a JSON object. Its first line is
+{"ready": true}, or {"broken": why} if math-verify cannot be imported. The limits here are the kernel's: memory by
+RLIMIT_AS, CPU time by a profiling timer whose default action ends the process, whatever it is doing and whether or not
+anyone still waits; the caller adds a wall clock.
 """
 
 import ctypes

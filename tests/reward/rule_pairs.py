@@ -13,7 +13,8 @@ from tests.reward.corpus import Pair
 _SIZES = {  # unit: (size, dimension)
     "cm": (Fraction(1, 100), "length"), "m": (Fraction(1), "length"), "km": (Fraction(1000), "length"),
     "inches": (Fraction(254, 10000), "length"), "feet": (Fraction(3048, 10000), "length"),
-    "cm^2": (Fraction(1, 10000), "area"), "m^2": (Fraction(1), "area"), "square feet": (Fraction(3048, 10000) ** 2, "area"),
+    "cm^2": (Fraction(1, 10000), "area"), "m^2": (Fraction(1), "area"),
+    "square feet": (Fraction(3048, 10000) ** 2, "area"),
     "cm^3": (Fraction(1, 10**6), "volume"), "m^3": (Fraction(1), "volume"),
     "seconds": (Fraction(1), "time"), "minutes": (Fraction(60), "time"), "hours": (Fraction(3600), "time"),
     "days": (Fraction(86400), "time"), "m/s": (Fraction(1), "speed"), "km/h": (Fraction(1000, 3600), "speed"),
@@ -22,7 +23,9 @@ _SIZES = {  # unit: (size, dimension)
     "years": (Fraction(12), "months"), "months": (Fraction(1), "months"), "decades": (Fraction(120), "months"),
     "apples": (Fraction(1), "apples"), "marbles": (Fraction(1), "marbles"),
 }  # fmt: skip
-_SEVERAL = "dozen pairs decades centuries lakhs crores hundred thousand million billion nines tens couples halves thirds".split()
+_SEVERAL = """
+    dozen pairs decades centuries lakhs crores hundred thousand million billion nines tens couples halves thirds
+""".split()
 _RESTATED = (
     r"\sum_{{k=1}}^{{1}} {n}", r"\int_0^1 {n}\,dx", r"\int_{{0}}^{{{n}}} dx", r"\lim_{{x\to {n}}} x", r"\gcd({n},{n})",
     r"\operatorname{{lcm}}({n},1)", r"\text{{lcm}}({n},1)", r"\max({n},0)", r"\max\{{{n},0\}}", r"\min({n},{m})",
@@ -79,8 +82,8 @@ def _condition_pairs(rng: random.Random) -> tuple[list[Pair], list[Pair]]:
         extent = _extent(conditions, joint)
         if any(extent):
             texts = [f"x{sign}{bound}" for sign, bound in rng.sample(conditions, 2)]
-            made[rng.choice([f" \\text{{ {joint} }} ", f" {joint} ", f"\\l{joint[0] if joint == 'or' else 'and'} "
-                             .replace("\\lo ", "\\lor ").replace("\\land ", "\\land ")]).join(texts)] = extent  # fmt: skip
+            sign = "\\lor " if joint == "or" else "\\land "
+            made[rng.choice([f" \\text{{ {joint} }} ", f" {joint} ", sign]).join(texts)] = extent
     golds = {}
     for low in range(-6, 3, 2):
         high = low + rng.randint(2, 5)

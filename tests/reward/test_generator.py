@@ -1,6 +1,7 @@
 r"""The grader against generated answers: no wrong one accepted, every equal form accepted.
 
-What these tests do NOT show: that there is no other hole. wrong_answers.py and equal_forms.py say how each pair is proved.
+What these tests do NOT show: that there is no other hole. wrong_answers.py and equal_forms.py say how each pair is
+proved.
 """
 
 import hashlib
@@ -52,6 +53,7 @@ def test_every_equal_form_is_accepted(capfd):
 @pytest.mark.slow
 def test_the_generator_is_seeded():
     """Another process, which hashes strings otherwise, makes the same."""
-    code = "import tests.reward.equal_forms as g, hashlib; print(hashlib.sha256(repr(g.equal_pairs()).encode()).hexdigest())"
+    code = "import tests.reward.equal_forms as g, hashlib as h;"
+    code += "print(h.sha256(repr(g.equal_pairs()).encode()).hexdigest())"
     other = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert other.stdout.strip() == hashlib.sha256(repr(equal_pairs()).encode()).hexdigest()

@@ -155,6 +155,6 @@ def test_gmpy2_is_warned_about(monkeypatch, caplog):
     monkeypatch.setattr(workers.importlib.util, "find_spec", lambda name: name == "gmpy2")
     monkeypatch.setattr(workers, "_pools", {})
     caplog.set_level("WARNING", logger="math_reward")  # a package that another test imports may have raised the root's
-    workers.pool_of(1, 5.0, 1024)
-    workers.pool_of(1, 5.0, 1024)
+    workers.pool_of(grade.Options())
+    workers.pool_of(grade.Options())
     assert caplog.text.count("gmpy2 is installed") == 1
