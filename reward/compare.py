@@ -32,7 +32,7 @@ from . import realsets
 from .expression import has, literal, names, substitute
 from .parse import Value, formula_of, is_name, is_simple_name, is_variable
 from .units import Unit
-from .words import same_words
+from .words import phrase, same_words
 
 OPERATORS = re.compile(
     r"\\(?:i+nt|oint|sum|prod|lim(?:sup|inf)?|det|gcd|lcm|max|min|sup|inf|lfloor|lceil|bmod|mod|[lc]?dots[bcmio]?|deg)(?![a-zA-Z])"
@@ -95,7 +95,7 @@ def equal(gold: Value, answer: Value, algebra) -> bool:
         return True
     match gold.kind, answer.kind:
         case ("empty", "words") | ("words", "empty"):
-            return "no solution" in (gold.text, answer.text)
+            return "no solution" in (phrase(gold.text), phrase(answer.text))
         case ("words" | "unread", _) | (_, "words" | "unread"):
             return same_words(gold.text, answer.text)
         case ("empty", _) | (_, "empty"):
@@ -223,7 +223,12 @@ def _with_constant(answer: Value, gold: Value) -> Value:
     if gold.tree and answer.tree and ("sym", "C") in _terms(gold.tree):
         rest = names(gold.tree) - {"C"}
         other = names(answer.tree) - rest
-        if len(other) == 1 and "".join(rest).islower() and ("sym", *other) in _terms(answer.tree):
+        if (
+            len(other) == 1
+            and "".join(rest).islower()
+            and not other & set("xyztuvwnei")
+            and ("sym", *other) in _terms(answer.tree)
+        ):
             return answer._replace(tree=substitute(answer.tree, {letter: ("sym", "C") for letter in other}))
     return answer
 

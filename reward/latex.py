@@ -80,6 +80,7 @@ _SPELLINGS = [  # (pattern, replacement, what for), in order
     (r"\{\s?([0-9a-zA-Z+-]+)\s?\\choose\s?([0-9a-zA-Z+-]+)\s?\}", r"\\binom{\1}{\2}", "{n \\choose k}"),
     (r"(?:\{\s?\})?[_^]\s?\{?([0-9n]+)\}?\s?(?:\\(?:text|mathrm)\{)?C\}?\s?_\s?\{?([0-9a-z]+)\}?", r"\\binom{\1}{\2}",
      "{}_{10}C_3"),
+    (r"(?<![a-zA-Z\\])C_\s?\{?([0-9n]+)\}?\s?\^\s?\{?([0-9a-z]+)\}?", r"\\binom{\1}{\2}", "C_{10}^3"),
     (r"(?<![a-zA-Z\\])C\s?\(\s?([0-9a-z]+)\s?,\s?([0-9a-z]+)\s?\)", r"\\binom{\1}{\2}", "C(10,3)"),
     (r"\\(?:mathrm|text)\s*\{\s*([ei])\s*\}", r"\1 ", "an upright e or i"),
     (rf"\\(?:mathrm|text|operatorname\*?)\s*\{{\s*({_FUNCTIONS})\s*\}}(?=\s*[^\s.}}])", r"\\\1 ", "an upright sin"),

@@ -25,7 +25,7 @@ from typing import NamedTuple
 from .expression import Tree, literal, read_scalar
 from .latex import one_line
 from .units import MULTIPLES, Unit, read_counted, read_unit
-from .words import choice, phrase, without_introduction, without_label
+from .words import choice, without_introduction, without_label
 
 ROUNDED_DIGITS = 6  # places and significant digits that a decimal needs to stand for another number
 
@@ -263,7 +263,7 @@ def _words(text: str) -> Value | None:
         return None
     if re.fullmatch(r"(?i)(?:the )?(?:empty|null) set", words):
         return Value("empty", text)
-    return Value("words", phrase(re.sub(r"(?i)^(?:the )?(?:final )?answer(?: is)?\s*:?\s*(?=\S)", "", words)))
+    return Value("words", re.sub(r"(?i)^(?:the )?(?:final )?answer(?: is)?\s*:?\s*(?=\S)", "", words))
 
 
 _REALS_IN_WORDS = re.compile(  # all real numbers; what they leave out follows
@@ -394,10 +394,15 @@ def _scalar_of(tree: Tree) -> Value:
     return Value("scalar", str(number or tree), core=str(number or tree), tree=tree, number=number)
 
 
+_DENIED = re.compile(r"(?i)\\text\{[^{}]*(?:\b(?:not?|never|cannot|unless|if|except|false|wrong|than|without)\b|n't)")
+
+
 def _equation(text: str) -> Value | None:
     sides, marks = split(text, _EQUALS)
     if not marks:
         return None
+    if _DENIED.search(sides[0]):
+        return Value("words", re.sub(r"\\text\{([^{}]*)\}", r" \1 ", text))
     if marks[0] == "\\approx" and is_name(sides[0]):
         marks = ("=", *marks[1:])  # x \approx 42
     values = tuple(read_one(side, alone=index == len(sides) - 1) for index, side in enumerate(sides))
