@@ -15,10 +15,9 @@ FAST=(
     tests/test_docs.py
     tests/test_engine_contract.py
     tests/test_figures.py
-    tests/test_math_reward.py::test_case
-    tests/test_math_reward.py::test_doctests
-    tests/test_math_reward.py::test_every_rewriting_rule_has_an_example_that_fails_without_it
-    tests/test_math_reward.py::test_math_verifys_own_cases
+    tests/reward/test_verdicts.py::test_case
+    tests/reward/test_verdicts.py::test_math_verifys_own_cases
+    tests/reward/test_results.py::test_doctests
     tests/test_packaging.py::test_requirements_txt_brings_what_is_imported_and_pytests_plugins
     tests/test_policy_loss.py
     tests/test_verl_assumptions.py
