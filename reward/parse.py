@@ -25,7 +25,7 @@ from typing import NamedTuple
 from .expression import Tree, literal, read_scalar
 from .latex import one_line
 from .units import MULTIPLES, Unit, read_counted, read_unit
-from .words import choice, without_introduction, without_label
+from .words import choice, without_answer, without_introduction, without_label
 
 ROUNDED_DIGITS = 6  # places and significant digits that a decimal needs to stand for another number
 
@@ -263,7 +263,12 @@ def _words(text: str) -> Value | None:
         return None
     if re.fullmatch(r"(?i)(?:the )?(?:empty|null) set", words):
         return Value("empty", text)
-    return Value("words", re.sub(r"(?i)^(?:the )?(?:final )?answer(?: is)?\s*:?\s*(?=\S)", "", words))
+    return Value("words", without_answer(words))
+
+
+def _mixed(text: str) -> Value:
+    """Words with mathematics in them."""
+    return Value("words", without_answer(re.sub(r"\\text\{([^{}]*)\}", r" \1 ", text)))
 
 
 _REALS_IN_WORDS = re.compile(  # all real numbers; what they leave out follows
@@ -402,7 +407,7 @@ def _equation(text: str) -> Value | None:
     if not marks:
         return None
     if _DENIED.search(sides[0]):
-        return Value("words", re.sub(r"\\text\{([^{}]*)\}", r" \1 ", text))
+        return _mixed(text)
     if marks[0] == "\\approx" and is_name(sides[0]):
         marks = ("=", *marks[1:])  # x \approx 42
     values = tuple(read_one(side, alone=index == len(sides) - 1) for index, side in enumerate(sides))
@@ -504,7 +509,7 @@ def read_quantity(text: str, alone: bool = False) -> Value:
     body, unit, scale = _without_unit(_without_introduction(text), alone)
     core = strip_outer(body)
     if "\\text" in core or not core or unit is _UNREAD:
-        return Value("words", re.sub(r"\\text\{([^{}]*)\}", r" \1 ", text))
+        return _mixed(text)
     if based := _BASED.fullmatch(core):
         return Value("based", text, marks=(based.group(1).lstrip("0"), based.group(2)))
     terms, colons = split(core, ":")

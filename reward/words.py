@@ -44,6 +44,11 @@ def without_introduction(text: str) -> str:
     return text[match.end() :] if match else text
 
 
+def without_answer(text: str) -> str:
+    """The words behind "Answer:"."""
+    return re.sub(r"(?i)^\s*(?:the )?(?:final )?answer(?: is)?\s*:?\s*(?=\S)", "", text)
+
+
 LABEL = re.compile(  # the letter of an option before its value
     r"^\s*(?:\\(?:text|textbf|mathrm|mathbf|textrm|mbox)\s?\{)?\s*(?:(?:[Oo]ption|[Cc]hoice|[Aa]nswer)\s*:?\s*)?"
     r"\(?([A-Ja-j])[).:](?![0-9])\s*\}?\s*"
