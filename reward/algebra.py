@@ -101,10 +101,10 @@ class Algebra(Numbers):
                 return same
         return self._by_math_verify(gold, answer)
 
-    def real(self, value: Value):
+    def real(self, value: Value) -> Fraction | None:
         tree = self.tree(value)
         exact = real_value(tree) if tree else None
-        return mp.nan if exact is None else exact if isinstance(exact, Fraction) else _fraction(exact)
+        return exact if exact is None or isinstance(exact, Fraction) else _fraction(exact)
 
     def same_equation(self, gold: Value, answer: Value) -> bool:
         sides = [self.tree(side) if side.kind == "scalar" else None for value in (gold, answer) for side in value.parts]

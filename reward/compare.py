@@ -53,7 +53,8 @@ class Numbers:
             raise NeedsAlgebraError
         return gold.number == answer.number or is_rounding(gold, answer.number) or is_rounding(answer, gold.number)
 
-    def real(self, value: Value):
+    def real(self, value: Value) -> Fraction | None:
+        """The value of a real constant, to 200 bits."""
         if value.number is None:
             raise NeedsAlgebraError
         return value.number
@@ -173,9 +174,7 @@ def has_operator(value: Value) -> bool:
     return OPERATORS.search(value.core or value.text) is not None
 
 
-# --------------------------------------------------------------------------------------------------------------------
 # Quantities
-# --------------------------------------------------------------------------------------------------------------------
 
 
 _PERCENT, _ANGLE, _RADIAN = ((("percent", 1),), (("angle", 1),), (("radian", 1),))
@@ -247,9 +246,7 @@ def _same_ratio(gold: Value, answer: Value) -> bool:
     return other.number.denominator > 1 and terms[0] / terms[1] == other.number and not time
 
 
-# --------------------------------------------------------------------------------------------------------------------
 # Collections
-# --------------------------------------------------------------------------------------------------------------------
 
 
 def _same_reals(gold: Value, answer: Value, algebra) -> bool:
@@ -302,9 +299,7 @@ def _same_vector(gold: Value, answer: Value, algebra) -> bool:
     return algebra.same(Value("scalar", "", tree=reduce(lambda a, b: ("+", a, b), terms)), scalar._replace(number=None))
 
 
-# --------------------------------------------------------------------------------------------------------------------
 # Equations
-# --------------------------------------------------------------------------------------------------------------------
 
 
 def _same_equations(gold: Value, answer: Value, algebra) -> bool:

@@ -191,50 +191,38 @@ _BARE = re.compile(
 
 def _marked(text: str) -> str:
     r"""Words put into \text{...}, each connective into one of its own; commands and letters for quantities stay."""
-    text = re.sub(r"(_\s?\{?\s?)\\text\{([^{}]*)\}", lambda m: m.group(1) + "\\mathrm{" + m.group(2) + "}", text)
+    text = re.sub(r"(_\s?\{?\s?)\\text\{([^{}]*)\}", r"\1\\mathrm{\2}", text)  # x_{\text{max}}
     only_words = re.search(r"[0-9\\=<>^_+*/|$]", re.sub(r"\\text\b|\\[^a-zA-Z]", "", text)) is None
 
     def mark(match: re.Match) -> str:
         inside, word = match.group(1), match.group()
-        if inside is not None:
-            return (
-                "\\text{" + inside + "}"
-                if not re.search(r"[0-9=<>]", inside) or read_unit(inside)
-                else " " + _BARE.sub(mark, inside) + " "
-            )
+        if inside is not None and re.search(r"[0-9=<>]", inside) and not read_unit(inside):
+            return f" {_BARE.sub(mark, inside)} "
         if word[0] == "\\":
             return word
-        if _ASCII_COMMAND.fullmatch(word) and not (
-            word in ("min", "sec", "max") and text[match.end() :].strip()[:1] in ("", ".", "}")
-        ):
-            return "\\" + {"infinity": "infty"}.get(word, word) + " "
-        return f"\\text{{{word}}}" if is_known(word) or (only_words and len(word) > 2) else word
+        unit = word in ("min", "sec", "max") and text[match.end() :].strip()[:1] in ("", ".", "}")
+        if _ASCII_COMMAND.fullmatch(word) and not unit:
+            return "\\" + word.replace("infinity", "infty") + " "
+        known = is_known(word) or (only_words and (len(word) > 2 or word == "NO"))
+        return f"\\text{{{word}}}" if known else word
 
-    text = _BARE.sub(mark, text)
-    text = re.sub(r"\\text\{([^{}]*)\}", _connectives, text)
-    text = re.sub(r"\}(\s?)\\text\{(?!(?:and|or)\})", r"} \\text{", text)
-    while (
-        joined := re.sub(
-            r"\\text\{(?!(?:and|or)\})([^{}]*)\}\s?\\text\{(?!(?:and|or)\})([^{}]*)\}", r"\\text{\1 \2}", text
-        )
-    ) != text:
-        text = joined
-    return text
+    return _TEXT_RUN.sub(_connectives, _BARE.sub(mark, text))
 
 
-def _connectives(match: re.Match) -> str:
-    """ "and x is" -> and, x is."""
-    parts = re.split(r"(?i)(?<![a-z])(and/or|and|or|\u6216\u8005|\u6216|\u548c|\u4e14|\u4e0e)(?![a-z])", match.group(1))
-    out = []
-    for index, part in enumerate(parts):
-        word = {"\u6216": "or", "\u6216\u8005": "or", "and/or": "or"}.get(part.lower(), part.lower())
-        if index % 2:
-            out.append("\\text{" + ("or" if word == "or" else "and") + "}")
-        elif part.strip(" ,;"):
-            out.append("\\text{" + part.strip(" ,;") + "}")
-        elif part.strip():
-            out.append(part)
-    return " ".join(out)
+_TEXT_RUN = re.compile(r"\\text\{[^{}]*\}(?:\s*\\text\{[^{}]*\})*")
+_CONNECTIVE = re.compile(r"(?i)(?<![a-z])(?:(and/or|or|\u6216\u8005|\u6216)|and|\u548c|\u4e14|\u4e0e)(?![a-z])")
+
+
+def _connectives(run: re.Match) -> str:
+    """Texts in a row as one, without its "and" and "or": "is odd and x is" -> is odd, and, x is."""
+    words, out, end = re.sub(r"\}\s*\\text\{", " ", run.group())[6:-1], [], 0
+    for mark in [*_CONNECTIVE.finditer(words), None]:
+        between = words[end : mark.start() if mark else None]
+        out.append("\\text{" + between.strip(" ,;") + "}" if between.strip(" ,;") else between.strip())
+        if mark:
+            out.append("\\text{or}" if mark.group(1) else "\\text{and}")
+            end = mark.end()
+    return " ".join(part for part in out if part)
 
 
 def _unspaced(text: str) -> str:

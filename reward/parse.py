@@ -68,9 +68,7 @@ def vote(value: Value) -> str:
     return str(value.number) if value.number is not None else re.sub(r"\s*,\s*", ",", value.core or value.text)
 
 
-# --------------------------------------------------------------------------------------------------------------------
 # Brackets and separators
-# --------------------------------------------------------------------------------------------------------------------
 
 _OPEN, _CLOSE = "([{", ")]}"
 _CONNECTIVE = r"[,;]|\\text\{(?:and|or)\}"
@@ -153,9 +151,7 @@ def is_variable(text: str) -> bool:
     return _VARIABLE.fullmatch(text) is not None
 
 
-# --------------------------------------------------------------------------------------------------------------------
 # Statements with connectives
-# --------------------------------------------------------------------------------------------------------------------
 
 _GROUPED = re.compile(r"([+-]?[$\u20ac\u00a3\u00a5]?)([1-9][0-9]{0,2}(?:,[0-9]{3})+)((?:\.[0-9]+)?[^,;()\[\]]*)")
 _WHOLE_NUMBER = re.compile(r"(?:\\text\{(?:for|where)(?: all| any)?\})?([a-z])\s?\\in\s?\\mathbb\{[ZN]\}")
@@ -166,18 +162,16 @@ def read_statement(text: str, alone: bool = False) -> Value:
     """An answer or a condition, whose parts may be joined by commas, "and" and "or"."""
     text = strip_outer(_without_introduction(text))
     if grouped := _GROUPED.fullmatch(text):  # 1,234 is a number; a ground truth that is a list makes it one
-        value = read_one("".join((grouped.group(1), grouped.group(2).replace(",", ""), grouped.group(3))), alone)
-        elements = tuple(map(read_one, text.split(","))) if not grouped.group(1) + grouped.group(3) else ()
-        return value._replace(text=text, parts=elements)
+        before, digits, behind = grouped.groups()
+        elements = () if before + behind else tuple(map(read_one, text.split(",")))
+        return read_one(before + digits.replace(",", "") + behind, alone)._replace(text=text, parts=elements)
     parts, marks = split(text, _CONNECTIVE)
     if not marks or not re.sub(r"\\text\{[^{}]*\}|[,;.\s]", "", text):
         return read_one(text, alone)
     if decimal := _DECIMAL_COMMA.fullmatch(text):  # 0,5 is a list; a ground truth that is a number makes it 0.5
         other = read_one(".".join(decimal.groups()))
-        return Value("list", text, tuple(map(read_one, parts)))._replace(number=other.number, places=other.places)
-    joints = {mark[6:-1] if mark[0] == "\\" else "," for mark in marks} - ({","} if "\\text" in text else set()) or {
-        ","
-    }
+        return other._replace(kind="list", text=text, parts=tuple(map(read_one, parts)), core="", tree=None)
+    joints = {mark[6:-1] for mark in marks if mark[0] == "\\"} or {","}
     parts = [part for part in parts if part]
     if len(parts) > 1 and (whole := _WHOLE_NUMBER.fullmatch(parts[-1])) and whole.group(1) in parts[-2]:
         parts.pop()  # k\pi, k \in \mathbb{Z}
@@ -238,9 +232,7 @@ def _joined_conditions(text: str, values: list[Value], joints: set[str]) -> Valu
     return Value("reals", text, (formula,), name="".join(names))
 
 
-# --------------------------------------------------------------------------------------------------------------------
 # One thing
-# --------------------------------------------------------------------------------------------------------------------
 
 
 def read_one(text: str, alone: bool = False) -> Value:
@@ -411,11 +403,7 @@ def _equation(text: str) -> Value | None:
     if marks[0] == "\\approx" and is_name(sides[0]):
         marks = ("=", *marks[1:])  # x \approx 42
     values = tuple(read_one(side, alone=index == len(sides) - 1) for index, side in enumerate(sides))
-    if (
-        len(sides) == 2
-        and {value.kind for value in values} == {"tuple"}
-        and len(values[0].parts) == len(values[1].parts)
-    ):
+    if [value.kind for value in values] == ["tuple", "tuple"] and len(values[0].parts) == len(values[1].parts):
         names = tuple(part.text for part in values[0].parts)
         if all(map(is_variable, names)):  # (x,y) = (2,3)
             return Value("named", text, values[1].parts, names, core="tuple")
@@ -424,21 +412,21 @@ def _equation(text: str) -> Value | None:
     return Value("equation", text, values, marks)
 
 
+_SET_OPERATIONS = ((r"\\cup(?![a-zA-Z])", "or"), (r"\\cap(?![a-zA-Z])", "and"),
+                   (r"\\setminus(?![a-zA-Z])|(?<=\})-(?=\\\{)", "-"))  # fmt: skip
+
+
 def _union(text: str) -> Value | None:
     """Unions, intersections and differences of intervals and sets."""
-    for mark, connective in (
-        (r"\\cup(?![a-zA-Z])", "or"),
-        (r"\\cap(?![a-zA-Z])", "and"),
-        (r"\\setminus(?![a-zA-Z])|(?<=\})-(?=\\\{)", "-"),
-    ):
+    for mark, connective in _SET_OPERATIONS:
         parts, marks = split(text, mark)
-        if marks:
-            formulas = [formula_of(read_one(part)) for part in parts]
-            if not all(formulas):
-                return None
-            if connective == "-":
-                formulas, connective = [formulas[0], *(("not", formula) for formula in formulas[1:])], "and"
-            return Value("reals", text, ((connective, *formulas),))
+        formulas = [formula_of(read_one(part)) for part in parts] if marks else []
+        if connective == "-":
+            formulas = [("not", formula) if formula and index else formula for index, formula in enumerate(formulas)]
+        if formulas:
+            return (
+                Value("reals", text, (("or" if connective == "or" else "and", *formulas),)) if all(formulas) else None
+            )
     return None
 
 
@@ -454,9 +442,8 @@ def _tuple(text: str) -> Value | None:
     if not marks:
         return None
     brackets = bare[0] + bare[-1]
-    return Value(
-        "tuple", text, tuple(map(read_one, parts)), (_BRACKETS.get(brackets, brackets), *(["point"] if named else []))
-    )
+    marks = (_BRACKETS.get(brackets, brackets), *(["point"] if named else []))
+    return Value("tuple", text, tuple(map(read_one, parts)), marks)
 
 
 def _both_signs(text: str) -> Value | None:
@@ -487,9 +474,7 @@ def _times(factor: Tree, value: Value) -> Value:
     return value._replace(text=f"{factor}{value.text}", tree=tree, number=literal(tree), places=None)
 
 
-# --------------------------------------------------------------------------------------------------------------------
 # Numbers and expressions with their units
-# --------------------------------------------------------------------------------------------------------------------
 
 _TEXT = r"\\text\{[^{}]*\}"
 _TAIL = re.compile(
@@ -530,9 +515,9 @@ _TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc|pi)")
 
 def _without_introduction(text: str) -> str:
     """Without the words before a value that say nothing about it."""
-    while (word := re.match(r"\\text\{([^{}]*)\}(?=.)", text)) and not without_introduction(word.group(1) + " ").strip(
-        " :,.="
-    ):
+    while word := re.match(r"\\text\{([^{}]*)\}(?=.)", text):
+        if without_introduction(word.group(1) + " ").strip(" :,.="):
+            break
         text = text[word.end() :].lstrip(" :,=")
     return text
 
@@ -551,10 +536,8 @@ def _without_unit(body: str, alone: bool) -> tuple[str, Unit | None, Fraction]:
     if body and body[-1] in _CURRENCY:
         body, words = body[:-1], words or body[-1]
     if (tail := _TAIL.search(body)) and not (tail.group() == "^\\circ" and _TRIGONOMETRIC.search(body)):
-        said = _TEMPERATURE.sub(
-            lambda m: "\u00b0" + m.group(1).upper(),
-            re.sub(r"\\text\{([^{}]*)\}", r" \1 ", tail.group()).replace("^\\circ", "\u00b0").replace("\\%", "%"),
-        )
+        said = re.sub(r"\\text\{([^{}]*)\}", r" \1 ", tail.group()).replace("^\\circ", "\u00b0").replace("\\%", "%")
+        said = _TEMPERATURE.sub(lambda m: "\u00b0" + m.group(1).upper(), said)
         body, words = body[: tail.start()], f"{said} {words}".strip()
     words = _AFTER.sub("", re.sub(r"\s+", " ", words)).strip(" .:,")
     scale = Fraction(1)

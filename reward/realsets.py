@@ -22,7 +22,10 @@ def same_set(gold: Formula, answer: Formula, algebra) -> bool:
     bounds = [*bounds_of(gold), *bounds_of(answer)]
     if any(bound.tree is None or names(bound.tree) for bound in bounds):  # no order among letters
         return _same_form(gold, answer, algebra)
-    ranks = _ranks(bounds, algebra)
+    reals = {bound.text: algebra.real(bound) for bound in bounds}
+    if None in reals.values():
+        return _same_form(gold, answer, algebra)
+    ranks = _ranks(sorted(bounds, key=lambda bound: reals[bound.text]), algebra)
     line = frozenset(range(2 * len(set(ranks.values())) + 1))
     sets = [_positions(formula, ranks, line) for formula in (gold, answer)]
     return sets[0] == sets[1] and bool(sets[0])
@@ -36,9 +39,9 @@ def bounds_of(formula: Formula) -> list:
 
 
 def _ranks(bounds: list, algebra) -> dict[str, int]:
-    """The place of each bound in their order, by its text; equal bounds have the same."""
+    """The place of each of the sorted bounds, by its text; equal bounds have the same."""
     ranks, before = {}, None
-    for bound in sorted(bounds, key=algebra.real):
+    for bound in bounds:
         new = before is None or not algebra.same(before, bound)
         ranks[bound.text] = max(ranks.values(), default=-1) + new
         before = bound

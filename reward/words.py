@@ -31,6 +31,8 @@ def is_known(word: str) -> bool:
         return True
     word = word if "m." in word else word.rstrip(".")
     low = word.lower()
+    if len(word) == 2 and word.isupper():
+        return word in ("AM", "PM")  # AB is a side
     return len(word) > 1 and (
         is_unit_or_thing(word) or low in _OTHER_WORDS or low in _INTRODUCTIONS
         or low.removesuffix("s") in MULTIPLES or "." in word
