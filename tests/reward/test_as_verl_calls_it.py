@@ -15,6 +15,8 @@ from verl.utils.import_utils import load_extern_object
 from tests.reward.loaded import REWARD, ROOT, compute_score_sync, score
 from tests.reward.test_hostile import all_right, mixed
 
+pytestmark = pytest.mark.slow
+
 
 def test_survives_being_sent_to_another_process():
     """The `remote` manager sends the function by value; results travel by pickle."""

@@ -10,6 +10,8 @@ import pytest
 
 from tests.reward.loaded import SLOW, SLOW_GOLD, compute_score, grade, score
 
+pytestmark = pytest.mark.slow
+
 MB = 10**6
 HOSTILE = {
     "tower": r"\boxed{9^{9^{9^9}}}",

@@ -87,6 +87,7 @@ def _says_yes(scorer, gold, text):
         return False
 
 
+@pytest.mark.slow
 def test_fewer_mistakes_than_every_scorer_of_verl(capfd):
     """On our own cases, so a lower bound of the effort and no proof: the table is printed with -s."""
     # One string per gold is all the others know; astronomic numbers, large powers of letters, and sums and products to

@@ -14,6 +14,8 @@ import pytest
 from tests.reward.loaded import REWARD, SLOW, SLOW_GOLD, compute_score, grade, request, score
 from tests.reward.loaded import pool as workers
 
+pytestmark = pytest.mark.slow
+
 
 def test_waiting_in_the_queue_does_not_count():
     """One worker, three answers that take its whole second each: the fourth waits three seconds for its turn."""
