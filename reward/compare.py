@@ -135,7 +135,7 @@ def _same_parts(gold: Value, answer: Value, algebra) -> bool:
         case "named", "named":
             named = dict(zip(answer.marks, answer.parts, strict=True))
             return set(gold.marks) == set(named) and _each(gold.parts, [named[name] for name in gold.marks], algebra)
-        case "named", "list":
+        case "named", "list" if "equation" not in [part.kind for part in answer.parts]:
             return _each(gold.parts, answer.parts, algebra)
         case ("named", "tuple") | ("tuple", "named"):
             return _each(
@@ -186,9 +186,11 @@ def _same_quantity(gold: Value, answer: Value, algebra) -> bool:
     pi = [value.tree is not None and has(value.tree, "pi") for value in (gold, answer)]
     match gold.unit and gold.unit.dimension, answer.unit and answer.unit.dimension:
         case (None, unit) if unit == _PERCENT:  # 28% is 28 and 28/100
-            return algebra.same(gold, answer) or algebra.same(gold, _scaled(answer, Fraction(1, 100)))
+            number = answer.number is not None and algebra.same(gold, answer)
+            return number or algebra.same(gold, _scaled(answer, Fraction(1, 100)))
         case (unit, None) if unit == _PERCENT:
-            return algebra.same(gold, answer) or algebra.same(_scaled(gold, Fraction(1, 100)), answer)
+            number = gold.number is not None and algebra.same(gold, answer)
+            return number or algebra.same(_scaled(gold, Fraction(1, 100)), answer)
         case (unit, other) if unit == _ANGLE and (other == _RADIAN or (other is None and pi[1])):
             return algebra.same(_in_radians(gold), answer)
         case (other, unit) if unit == _ANGLE and (other == _RADIAN or (other is None and pi[0])):

@@ -15,9 +15,7 @@ FUNCTIONS = frozenset(
     "sin cos tan cot sec csc sinh cosh tanh arcsin arccos arctan ln exp".split()
 )  # without \log, whose base is ambiguous
 GREEK = frozenset("alpha beta gamma delta epsilon theta lambda mu nu rho sigma tau phi chi psi omega".split())
-_NUMBER = (
-    r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:\\(?:overline|bar|dot)\{?[0-9]{1,60}\}?|[eE][+-]?[0-9]{1,3}(?![0-9a-zA-Z]))?"
-)
+_NUMBER = r"(?:[0-9]+(?:\.[0-9]+|\.(?=\\|\s*$))?|\.[0-9]+)(?:\\(?:overline|bar|dot)\{?[0-9]{1,60}\}?|[eE][+-]?[0-9]{1,3}(?![0-9a-zA-Z]))?"
 _TOKEN = re.compile(
     r"\s*(?:(?P<num>" + _NUMBER + r")|(?P<command>\\[a-zA-Z]+|\\%)|(?P<mark>[a-zA-Z+\-*/^_(){}\[\]!|=]))"
 )
@@ -142,7 +140,7 @@ class Reader:
     def script(self) -> Tree:
         """The exponent or index after ^ or _: a group or one token."""
         token = self.peek()
-        if token == "{":
+        if token in ("{", "("):  # x^(1/2), as a keyboard writes it
             return self.group()
         if token != "\\pi" and (not token[:1].isalnum() or len(token) > 1):  # x^23 is x^2 3 to TeX
             raise UnreadError

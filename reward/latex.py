@@ -97,6 +97,7 @@ _SPELLINGS = [  # (pattern, replacement, what for), in order
     (r"\\?%|(?:\\text\{\s*)?\b(?:percent|percentage|pct)\b\.?(?:\s*\})?", r"\\% ", "percent"),
     (rf"(?<![0-9.,])[0-9]{{1,3}}(?:{_GAP}{{1,3}}[0-9]{{3}})+(?![0-9])", lambda m: re.sub(r"[^0-9]", "", m.group()),
      "1\\,234 and 1{,}234, whatever stands between groups of three digits but a bare comma"),
+    (r"(?<=[0-9])\{,\}(?=[0-9])", ".", "a decimal comma, as TeX sets it"),
     (rf"(?<![0-9./^_])([0-9]+){_GAP}+([0-9]+)/([0-9]+)(?![0-9.!^])", r"\1\\frac{\2}{\3}", "2 1/2"),
 ]  # fmt: skip
 

@@ -224,7 +224,7 @@ def _joined_conditions(text: str, values: list[Value], joints: set[str]) -> Valu
         outside = [("not", formula_of(value)) for value in values[1:]]  # all reals except 3 and 5
         formula = ("and", first.parts[0], *outside) if all(part[1] for part in outside) else None
     else:
-        formulas = [formula_of(value) for value in values]
+        formulas = [formula_of(value) if value.kind != "scalar" else None for value in values]
         formula = (min(joints, key="and or ,".index), *formulas) if all(formulas) and len(joints) == 1 else None
     names = {value.name for value in values} - {""}
     if formula is None or len(names) > 1:
@@ -420,7 +420,8 @@ def _union(text: str) -> Value | None:
     """Unions, intersections and differences of intervals and sets."""
     for mark, connective in _SET_OPERATIONS:
         parts, marks = split(text, mark)
-        formulas = [formula_of(read_one(part)) for part in parts] if marks else []
+        values = [read_one(part) for part in parts] if marks else []
+        formulas = [formula_of(value) if value.kind != "scalar" else None for value in values]
         if connective == "-":
             formulas = [("not", formula) if formula and index else formula for index, formula in enumerate(formulas)]
         if formulas:
@@ -495,10 +496,13 @@ def read_quantity(text: str, alone: bool = False) -> Value:
     core = strip_outer(body)
     if "\\text" in core or not core or unit is _UNREAD:
         return _mixed(text)
-    if based := _BASED.fullmatch(core):
+    based = _BASED.fullmatch(core)
+    if based and based.group(2) == "10":
+        core = based.group(1)
+    elif based:
         return Value("based", text, marks=(based.group(1).lstrip("0"), based.group(2)))
     terms, colons = split(core, ":")
-    if colons and all(terms):
+    if colons and all(terms) and scale == 1 and (unit is None or unit.dimension[0][0] in ("am", "pm")):
         return Value("ratio", text, tuple(read_quantity(term) for term in terms), unit=unit)
     if "^\\circ" in core and not _TRIGONOMETRIC.search(core):
         core, unit = re.sub(r"\^\\circ\s?", "", core), unit or read_unit("\u00b0")
@@ -547,10 +551,11 @@ def _without_unit(body: str, alone: bool) -> tuple[str, Unit | None, Fraction]:
         if multiple is None:
             break
         scale, words = scale * multiple, words[match.end() :]
-    if not words or words in ("$", "st", "nd", "rd", "th"):
-        return body, read_unit("$") if words == "$" else None, scale
+    whole = re.fullmatch(r"\(?[0-9]+\)?", body) is not None
+    if not words or (whole and words in ("st", "nd", "rd", "th")):
+        return body, None, scale
     words = re.sub(rf"^(.+) [{_CURRENCY}]$", r"\1", words)  # $2.5 million dollars
-    unit = read_unit(words) or (read_counted(words) if alone else None)
+    unit = read_unit(words) or (read_counted(words) if alone and whole else None)
     return body, unit or _UNREAD, scale
 
 

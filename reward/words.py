@@ -10,12 +10,14 @@ WORD = r"(?:[ap]\.\s?m\.(?![a-z])|[A-Za-z]+(?:'[a-z]+)?(?:\.(?=\s?[a-z]))?|[\u4e
 # What may stand before a value and says nothing about it.
 _INTRODUCTIONS = """
     so thus hence therefore the final answer result value is are equals equal to about approximately approx roughly
-    option choice we get have there it total area volume length distance probability number sum perimeter maximum
-    minimum only exactly correct solution solutions ans \u5171 \u5171\u6709 \u4e00\u5171 \u4e00\u5171\u6709
-    \u603b\u5171 \u603b\u5171\u6709 \u7ea6 \u6709 \u7b54\u6848 \u7b54\u6848\u662f \u7b54\u6848\u4e3a \u7b54
+    option choice we get have there it total area volume length distance probability perimeter only exactly correct
+    solution solutions ans \u5171 \u5171\u6709 \u4e00\u5171 \u4e00\u5171\u6709 \u603b\u5171 \u603b\u5171\u6709
+    \u7ea6 \u6709 \u7b54\u6848 \u7b54\u6848\u662f \u7b54\u6848\u4e3a \u7b54
 """.split()
 _ANY_INTRODUCTION = "|".join(sorted(_INTRODUCTIONS, key=len, reverse=True))
-_INTRODUCTION = re.compile(rf"(?i)\s*(?:(?:a total of|{_ANY_INTRODUCTION})(?![a-z])[\s,:.=]*)+")
+_INTRODUCTION = re.compile(
+    rf"(?i)\s*(?:(?:a total of|(?:sum|number|maximum|minimum)\s*(?:is|:|=)|{_ANY_INTRODUCTION})(?![a-z])[\s,:.=]*)+"
+)
 _OTHER_WORDS = frozenset("""
     and or not no yes all every the has per square sq cubic squared cubed except real reals numbers integers such
     that for other than any positive negative nonnegative nonzero solution exist exists does dne undefined none

@@ -146,4 +146,13 @@ NOTATION = [
     ("5 cm", [r"5\text{ cm}=50\text{ mm}", r"50\text{ mm}=5\text{ cm}"], [r"5\text{ cm}=5\text{ mm}"]),
     (r"\frac{\pi}{4}", [r"45^\circ=\frac{\pi}{4}"], []),
     (r"3\text{ hours}", [r"180\text{ min}=3\text{ h}"], []),
+    (r"\text{all odd } n", [r"\text{Answer: } \text{all odd } n"], []),
+    (r"\text{multiples of } 3",
+     [r"\text{Answer: } \text{multiples of } 3", r"\text{multiples of 3}"],
+     ["3", r"\text{multiples of } 4", r"\text{Answer: } 3"]),
+    (r"\text{No}", ["NO", "no", "No."], []),
+    (r"\frac{NO}{BO}=\frac{1}{\sqrt{6}}", [r"\frac{1}{\sqrt{6}}"], []),
+    ("AB", ["AB", "BA"], ["A"]),
+    (r"\frac{AB}{CD}", [r"\frac{AB}{CD}"], []),
+    ("OR", ["OR"], []),
 ]  # fmt: skip
