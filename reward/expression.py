@@ -15,7 +15,10 @@ FUNCTIONS = frozenset(
     "sin cos tan cot sec csc sinh cosh tanh arcsin arccos arctan ln exp".split()
 )  # without \log, whose base is ambiguous
 GREEK = frozenset("alpha beta gamma delta epsilon theta lambda mu nu rho sigma tau phi chi psi omega".split())
-_NUMBER = r"(?:[0-9]+(?:\.[0-9]+|\.(?=\\|\s*$))?|\.[0-9]+)(?:\\(?:overline|bar|dot)\{?[0-9]{1,60}\}?|[eE][+-]?[0-9]{1,3}(?![0-9a-zA-Z]))?"
+_NUMBER = (
+    r"(?:[0-9]+(?:\.[0-9]+|\.(?=\\|\s*$))?|\.[0-9]+)"
+    r"(?:\\(?:overline|bar|dot)\{?[0-9]{1,60}\}?|[eE][+-]?[0-9]{1,3}(?![0-9a-zA-Z]))?"
+)
 _TOKEN = re.compile(
     r"\s*(?:(?P<num>" + _NUMBER + r")|(?P<command>\\[a-zA-Z]+|\\%)|(?P<mark>[a-zA-Z+\-*/^_(){}\[\]!|=]))"
 )

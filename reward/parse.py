@@ -153,7 +153,9 @@ def is_variable(text: str) -> bool:
 
 # Statements with connectives
 
-_GROUPED = re.compile(r"([+-]?[$\u20ac\u00a3\u00a5]?)([1-9][0-9]{0,2}(?:,[0-9]{3})+)((?:\.[0-9]+)?[^,;()\[\]]*)")
+_GROUPED = re.compile(  # 1,234 and x = $1,234
+    r"((?:[^,;()]*(?:=|\\approx))?[+-]?[$\u20ac\u00a3\u00a5]?)([1-9][0-9]{0,2}(?:,[0-9]{3})+)((?:\.[0-9]+)?[^,;()\[\]]*)"
+)
 _WHOLE_NUMBER = re.compile(r"(?:\\text\{(?:for|where)(?: all| any)?\})?([a-z])\s?\\in\s?\\mathbb\{[ZN]\}")
 _DECIMAL_COMMA = re.compile(r"([+-]?0|[+-]?[1-9][0-9]{3,}),([0-9]+)")
 
@@ -163,8 +165,8 @@ def read_statement(text: str, alone: bool = False) -> Value:
     text = strip_outer(_without_introduction(text))
     if grouped := _GROUPED.fullmatch(text):  # 1,234 is a number; a ground truth that is a list makes it one
         before, digits, behind = grouped.groups()
-        elements = () if before + behind else tuple(map(read_one, text.split(",")))
-        return read_one(before + digits.replace(",", "") + behind, alone)._replace(text=text, parts=elements)
+        value = read_one(before + digits.replace(",", "") + behind, alone)
+        return value if before + behind else value._replace(parts=tuple(map(read_one, text.split(","))))
     parts, marks = split(text, _CONNECTIVE)
     if not marks or not re.sub(r"\\text\{[^{}]*\}|[,;.\s]", "", text):
         return read_one(text, alone)

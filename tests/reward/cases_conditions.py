@@ -142,6 +142,11 @@ CONNECTIVES = [
     ("5.5", ["5{,}5"], []),
     ("1,2", [], [r"1,2\cap(0,9)", r"1,2\setminus\{1\}"]),
     ("12", ["12."], []),
+    ("1234",
+     ["x=1,234", r"\approx1,234", r"x\approx 1,234", r"\text{Total}=1,234", r"x=\$1,234", r"1,234\text{ ways}",
+      r"2\cdot617=1,234"],
+     ["x=1, 234", "x=1,235", "y=1,x=234"]),
+    ("1,234", ["x=1,234"], ["x=234,1"]),
 ]  # fmt: skip
 
 # Rule 11: the problem restated, and what stays equal by value.
