@@ -393,7 +393,7 @@ def _scalar_of(tree: Tree) -> Value:
     return Value("scalar", str(number or tree), core=str(number or tree), tree=tree, number=number)
 
 
-_DENIED = re.compile(r"(?i)\\text\{[^{}]*(?:\b(?:not?|never|cannot|unless|if|except|false|wrong|than|without)\b|n't)")
+_DENIED = re.compile(r"(?i)\\text\{[^{}]*(?:\b(?:not?|never|cannot|unless|if|except|false|wrong|than|without|least|most|twice|half|double|triple)\b|n't)")
 
 
 def _equation(text: str) -> Value | None:
