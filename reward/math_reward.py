@@ -4,10 +4,17 @@
     reward.custom_reward_function.name=compute_score     # _sync for the manager `remote`, _float for main_eval
     +reward.custom_reward_function.reward_kwargs.time_limit=5  # grade.Options lists them all
 
+The way of an answer, each step a file of this folder:
+
+    response -- extract --> the last box -- latex, parse (words, units, expression) --> a value
+    value and the ground truth's value -- compare (realsets) --> verdict, here if written numbers and words decide it
+                                       -- pool, worker: compare with algebra (identity, math-verify) --> verdict
+    verdict -- grade --> the dict that verl gets
+
 verl loads this file by path under a generated module name, and may send a function of it to another actor by value. So
 nothing here may use a relative import, keep state in a global, or be pickled by name. The functions import the other
-files of this folder from disk, as the modules of one private package per process. The rules of grading are in
-compare.py, the options and counters in grade.py, the processes in pool.py. Run as a script, this file is a worker.
+files of this folder from disk, as the modules of one private package per process. Run as a script, this file is a
+worker. The rules of grading are in compare.py, the options in grade.py.
 """
 
 import importlib
