@@ -393,7 +393,10 @@ def _scalar_of(tree: Tree) -> Value:
     return Value("scalar", str(number or tree), core=str(number or tree), tree=tree, number=number)
 
 
-_DENIED = re.compile(r"(?i)\\text\{[^{}]*(?:\b(?:not?|never|cannot|unless|if|except|false|wrong|than|without|least|most|twice|half|double|triple)\b|n't)")
+_DENIED = re.compile(  # a name that says more than a name
+    r"(?i)\\text\{[^{}]*(?:\b(?:not?|never|cannot|unless|if|except|false|wrong|than|without|least|most|twice|half|double"
+    r"|triple)\b|n't)"
+)
 
 
 def _equation(text: str) -> Value | None:
