@@ -1,6 +1,6 @@
-r"""Whether two answers are equal: their structure is compared here, and pairs of scalars by the argument `decide`.
+r"""Whether two parsed answers are equal: `equal` is the list of rules, by the kinds of the two.
 
-The rules, where mathematics alone does not decide:
+Where mathematics alone does not decide:
   1. Only the text after the last `</think>` counts; thinking that never closes has no answer.
   2. The answer is the content of the last non-empty \boxed{}. If the last one never closes there is no answer. Several
      with only commas, "or", "and" or list marks between them are one answer, a list.
@@ -9,331 +9,343 @@ The rules, where mathematics alone does not decide:
   4. A decimal equals an exact number if it is that number, or a correct rounding of a number that has no finite
      decimal, given to at least 6 places and 6 significant digits. 0.1000001 is not 1/10.
   5. Percent: 28% is 28/100, and also 28 (the question asked for percent). Degrees: 30^\circ is 30, and pi/6 where the
-     other side has pi or the expression a trigonometric function.
-  6. Units, currency, option labels "(B)" and introductions beside a number are dropped (words.py); two different known
-     units differ. Words that are left have to be the same on both sides.
+     other side has no degrees but pi.
+  6. A unit that only one side has is the one that was asked for. Two units must have one dimension and agree after
+     conversion. Words that are left have to be the same on both sides (units.py, words.py).
   7. A number in base b equals only the same digits in base b.
   8. Single letters keep their case; words do not. Three or more letters in a row are a word, not a product.
   9. Of a chain of equations the last side is the answer, and numbers along the chain must agree (41 = 42 is wrong).
-
-Every result is True, False, or None where it depends on a pair for which `decide` returned None.
+     In 41.99 \approx 42 the last side has to be a rounding of the one before.
+ 10. "and" between conditions on one letter intersects, "or" unites; realsets.py says what a comma means. Between
+     values all three make a list.
+ 11. The problem restated is no answer: an integral, sum, limit, greatest common divisor, floor, determinant and
+     the like (`OPERATORS`) is accepted only where the ground truth has one too. Otherwise a policy learns to box the
+     question. Arithmetic, powers, roots, factorials, binomials, logarithms and sines are compared by value.
 """
 
 import re
-from collections.abc import Callable, Iterable
+from fractions import Fraction
+from functools import reduce
+from itertools import pairwise
 
-from . import words
-from .expression import names, read_scalar
-from .normalize import canonical, normalize, unset
-from .rational import equal_numbers, number, plain_integer
-from .relations import as_set, is_interval_like, is_relation, letter_of
-from .structure import Shape, is_name, is_simple_name, is_variable, shape, sides, split, strip_outer
+from . import realsets
+from .expression import has, literal, names, substitute
+from .parse import Value, formula_of, is_name, is_simple_name, is_variable
+from .units import Unit
+from .words import phrase, same_words
 
-Decide = Callable[[str, str], bool | None]
+OPERATORS = re.compile(
+    r"\\(?:i+nt|oint|sum|prod|lim(?:sup|inf)?|det|gcd|lcm|max|min|sup|inf|lfloor|lceil|bmod|mod|[lc]?dots[bcmio]?|deg)(?![a-zA-Z])"
+    r"|\\begin|\\operatorname|\\frac\{(?:d|\\partial)[^{}]{0,9}\}\{(?:d|\\partial)\s?[a-z]|\\frac\{(?:d|\\partial)\^"
+    r"|\\(?:phi|varphi|sigma|tau|mu)\([0-9]+\)|\.\.\.|[\u230a\u2308]"
+)
 
 
-def compare(gold: str, answer: str, decide: Decide) -> bool | None:
-    r"""Whether two raw answers are equal, by structure down to pairs of scalars.
+class NeedsAlgebraError(Exception):
+    """The verdict depends on expressions, which only a worker evaluates."""
+
+
+class Numbers:
+    """Compares written numbers; anything else is for a worker, where algebra.Algebra stands in its place."""
+
+    def same(self, gold: Value, answer: Value) -> bool:
+        if gold.number is None or answer.number is None:
+            raise NeedsAlgebraError
+        return gold.number == answer.number or is_rounding(gold, answer.number) or is_rounding(answer, gold.number)
+
+    def real(self, value: Value) -> Fraction | None:
+        """The value of a real constant, to 200 bits."""
+        if value.number is None:
+            raise NeedsAlgebraError
+        return value.number
+
+    def same_equation(self, gold: Value, answer: Value) -> bool:
+        raise NeedsAlgebraError
+
+
+def is_rounding(decimal: Value, exact: Fraction) -> bool:
+    """Whether a decimal is the correct rounding of a number that has no finite decimal (rule 4)."""
+    return decimal.places is not None and not _ends(exact) and rounds(decimal.number, exact, decimal.places)
+
+
+def rounds(decimal: Fraction, exact: Fraction, places: int) -> bool:
+    return abs(decimal - exact) * Fraction(10) ** places <= Fraction(1, 2)
+
+
+def _ends(value: Fraction) -> bool:
+    """Whether a number has a finite decimal."""
+    return 10 ** value.denominator.bit_length() % value.denominator == 0
+
+
+def equal(gold: Value, answer: Value, algebra) -> bool:
+    r"""Whether an answer equals the ground truth.
 
     Args:
-        gold: an acceptable answer, as the data has it.
-        answer: the content of the model's \boxed{}; that of several joined by ", ".
-        decide: (gold, answer) -> True, False, or None for "cannot say".
+        algebra: `Numbers()`, or in a worker `algebra.Algebra()`.
 
-    >>> compare(r"(1, \frac{1}{2})", "(1.0, 0.5)", equal_numbers), compare("1,2", r"\{2, 1\}", equal_numbers)
-    (True, True)
-    >>> compare("(1,2)", "1,2", equal_numbers), compare("42", "41, 42", equal_numbers)
-    (False, False)
+    Raises:
+        NeedsAlgebraError: where `Numbers()` cannot decide.
+
+    >>> from .parse import read
+    >>> [equal(read(g), read(a), Numbers()) for g, a in (("(1,2)", "(1.0, 2)"), ("1,2", r"\{2, 1\}"), ("(1,2)", "1,2"))]
+    [True, True, False]
     """
-    if (expected := plain_integer(gold)) is not None and (integer := plain_integer(answer)) is not None:
-        return expected == integer
-    gold_text, answer_text = normalize(gold), normalize(answer)
-    if re.fullmatch(r"\(?[A-J]\)?", gold_text) and (letter := words.choice(unset(answer))) is not None:
-        return letter == gold_text.strip("()")
-    if words.is_words(gold_text) or words.is_words(answer_text):
-        return words.same_words(gold_text, answer_text)
-    units = words.unit(unset(gold)), words.unit(unset(answer))
-    if units[0] and units[1] and units[0] != units[1] and number(canonical(gold)) is not None:
-        return False
-    return _equal(gold_text, answer_text, decide)
-
-
-def as_list(boxes: list[str]) -> str:
-    """The contents of several \\boxed{} as one list, each once."""
-    distinct = {canonical(box): box for box in boxes}
-    return ", ".join(distinct.values())
-
-
-def scalars(gold: str) -> list[str]:
-    """The scalars of a gold about which `decide` would be asked; none where it is words."""
-    text = normalize(gold)
-    if words.is_words(text) or re.fullmatch(r"\(?[A-Za-z]\)?", text):
-        return []
-    return _elements(text)
-
-
-def letters(text: str) -> set[str]:
-    """The letters of a text that are not part of a command."""
-    return set(re.findall(r"[a-zA-Z]", re.sub(r"\\[a-zA-Z]+", "", text)))
-
-
-def _elements(text: str) -> list[str]:
-    found = _shape(text)
-    if found.kind != "scalar":
-        return [element for part in _both_signs(found.parts) for element in _elements(part)]
-    return [text] if number(text) is None else []
-
-
-def _equal(gold_text: str, answer_text: str, decide: Decide) -> bool | None:
-    if gold_text == answer_text and gold_text:
+    if re.fullmatch(r"\(?[A-J]\)?", gold.text) and answer.choice:
+        return answer.choice == gold.text.strip("()")
+    if gold.text == answer.text and gold.text:
         return True
-    gold, answer = _without_modulus(gold_text, answer_text)
-    if (named := _equal_assignments(gold, answer, decide)) is not None:
-        return named
-    if _are_relations(gold, answer):
-        about = {letter_of(gold), letter_of(answer)} - {None}
-        return _equal(as_set(gold), as_set(answer), decide) if len(about) < 2 else False
-    if "\\cup" in gold and "\\cup" in answer:
-        unions = tuple(split(text, r"\\cup(?![a-zA-Z])") for text in (gold, answer))
-        return True if _matched(*unions, decide) is True else decide(gold, answer)
-    return _equal_shapes(gold, answer, decide)
+    match gold.kind, answer.kind:
+        case ("empty", "words") | ("words", "empty"):
+            return "no solution" in (phrase(gold.text), phrase(answer.text))
+        case ("words" | "unread", _) | (_, "words" | "unread"):
+            return same_words(gold.text, answer.text)
+        case ("empty", _) | (_, "empty"):
+            return gold.kind == answer.kind
+        case ("reals", "reals" | "tuple" | "set" | "list") | ("tuple" | "set" | "list", "reals"):
+            return _same_reals(gold, answer, algebra)
+        case ("set", "scalar" | "equation") | ("scalar", "set") if 1 in [
+            len(v.parts) for v in (gold, answer) if v.kind == "set"
+        ]:
+            return _each(*(value.parts if value.kind == "set" else (value,) for value in (gold, answer)), algebra)
+        case "equation", "equation":
+            return _same_equations(gold, answer, algebra)
+        case "equation", _:  # x = 5 equals 5, but 2x + z = 1 does not equal 1
+            name = gold.parts[0].text
+            named = len(gold.parts) > 2 or (is_name(name) and is_simple_name(name))
+            return named and equal(gold.parts[-1], answer, algebra)
+        case _, "equation":
+            return _same_as_chain(gold, answer, algebra)
+        case "relation", "relation":
+            turned = tuple(_TURNED.get(mark, mark) for mark in answer.marks[::-1])
+            sides = ((answer.marks, answer.parts), (turned, answer.parts[::-1]))
+            return any(gold.marks == marks and _each(gold.parts, parts, algebra) for marks, parts in sides)
+    return _same_parts(gold, answer, algebra)
 
 
-def _are_relations(gold: str, answer: str) -> bool:
-    """Whether one is an inequality and the other one too, or an interval."""
-    known = is_relation(gold), is_relation(answer)
-    return all(known) or (any(known) and is_interval_like(as_set(gold)) == is_interval_like(as_set(answer)))
-
-
-def _without_modulus(gold: str, answer: str) -> tuple[str, str]:
-    pattern = r"\(?\\(?:pmod\{?|bmod|mod)\s?([0-9a-z]+)\}?\)?$"
-    moduli = re.search(pattern, gold), re.search(pattern, answer)
-    if "\\pmod" not in gold + answer or (moduli[0] and moduli[1] and moduli[0].group(1) != moduli[1].group(1)):
-        return gold, answer
-    return re.sub(pattern, "", gold), re.sub(pattern, "", answer)
-
-
-def _assignments(text: str) -> dict[str, str]:
-    """x=2, y=3 and (x,y)=(2,3) as {"x": "2", "y": "3"}; empty for anything else."""
-    whole = sides(text)
-    if len(whole) == 2 and _shape(whole[0]).kind == _shape(whole[1]).kind == "()":
-        left, right = (_shape(side).parts for side in whole)
-        pairs = list(zip(left, right, strict=True)) if len(left) == len(right) else []
-    else:
-        pairs = [sides(part) for part in split(text, "[,;]")]
-    if len(pairs) < 2 or any(len(pair) != 2 or not is_variable(pair[0]) for pair in pairs):
-        return {}
-    return dict(pairs) if len({name for name, _ in pairs}) == len(pairs) else {}
-
-
-def _equal_assignments(gold: str, answer: str, decide: Decide) -> bool | None:
-    """Named values against the same names, or against a bare tuple; None where there are none."""
-    if "=" not in gold + answer:
-        return None
-    named, shapes = [_assignments(text) for text in (gold, answer)], [_shape(text) for text in (gold, answer)]
-    if all(named):
-        same = named[0].keys() == named[1].keys()
-        return same and _all(_equal(value, named[1][name], decide) for name, value in named[0].items())
-    for values, other in ((named[0], shapes[1]), (named[1], shapes[0])):
-        if values and other.kind == "()" and len(other.parts) == len(values):
-            written = list(values) if "(" in (gold if values is named[0] else answer).split("=")[0] else sorted(values)
-            listed = [values[name] for name in written]
-            pairs = (
-                zip(listed, other.parts, strict=True) if values is named[0] else zip(other.parts, listed, strict=True)
+def _same_parts(gold: Value, answer: Value, algebra) -> bool:
+    match gold.kind, answer.kind:
+        case (("list" | "set"), ("list" | "set")):
+            return _same_elements(gold.parts, answer.parts, algebra)
+        case "list" | "set", "scalar" if answer.parts:  # 1,234 where the ground truth is a list
+            return _same_elements(gold.parts, answer.parts, algebra)
+        case "list" | "set", "named" if len({name[0] for name in answer.marks}) == 1:  # x_1=3, x_2=5
+            return _same_elements(gold.parts, answer.parts, algebra)
+        case ("scalar", "list") | ("list", "scalar") if answer.number is not None and gold.number is not None:  # 0,5
+            return _same_quantity(gold, answer, algebra)
+        case "named", "named":
+            named = dict(zip(answer.marks, answer.parts, strict=True))
+            return set(gold.marks) == set(named) and _each(gold.parts, [named[name] for name in gold.marks], algebra)
+        case "named", "list" if "equation" not in [part.kind for part in answer.parts]:
+            return _each(gold.parts, answer.parts, algebra)
+        case ("named", "tuple") | ("tuple", "named"):
+            return _each(
+                *(_by_name(value) if value.kind == "named" else value.parts for value in (gold, answer)), algebra
             )
-            return _all(_equal(g, a, decide) for g, a in pairs)
-    return None
+        case "tuple", "tuple":
+            return gold.marks[0] == answer.marks[0] and _each(gold.parts, answer.parts, algebra)
+        case "matrix", "matrix":
+            sizes = [[len(row) for row in value.parts] for value in (gold, answer)]
+            return sizes[0] == sizes[1] and _each(sum(gold.parts, ()), sum(answer.parts, ()), algebra)
+        case ("tuple", "matrix") | ("matrix", "tuple"):
+            sides = [_coordinates(value) for value in (gold, answer)]
+            return all(sides) and _each(*sides, algebra)
+        case ("tuple" | "matrix", "scalar") | ("scalar", "tuple" | "matrix"):
+            return _same_vector(gold, answer, algebra)
+        case "ratio", "ratio":
+            return _each(gold.parts, answer.parts, algebra) and _units_agree(gold.unit, answer.unit)
+        case ("ratio", "scalar") | ("scalar", "ratio"):
+            return _same_ratio(gold, answer)
+        case "based", "based":
+            return gold.marks == answer.marks
+        case "scalar", "scalar":
+            return _same_quantity(gold, answer, algebra)
+    return False
 
 
-_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
-_GROUPS = re.compile(r"[0-9,]+,[0-9]+")
+_TURNED = {"<": ">", ">": "<", "\\le": "\\ge", "\\ge": "\\le"}
 
 
-def _shape(text: str) -> Shape:
-    """Kind and elements; 1,234 is one number, and an element named twice is one element of a list or set."""
-    if number(text) is not None and not re.search(r",\s", text):
-        return Shape("scalar", (strip_outer(text),))
-    found = shape(text)
-    if found.kind not in ("list", "set"):
-        return found
-    distinct = {number(part) or part.replace(" ", ""): part for part in reversed(found.parts)}
-    return Shape(found.kind if len(distinct) > 1 or found.kind == "set" else "scalar", tuple(distinct.values())[::-1])
+def _each(gold, answer, algebra) -> bool:
+    """Whether two rows of values are as long and equal one by one."""
+    return len(gold) == len(answer) and all(equal(g, a, algebra) for g, a in zip(gold, answer, strict=True))
 
 
-def _shapes(gold: str, answer: str) -> tuple[Shape, Shape]:
-    """Both shapes. 1,234 is a list if the other side is a list, and 0,5 is a decimal if the other side is a number."""
-    left, right = _shape(gold), _shape(answer)
-    if {left.kind, right.kind} == {"()", "scalar"}:
-        return _coordinates(left), _coordinates(right)
-    if {left.kind, right.kind} != {"scalar", "list"} or "\\pm" in gold + answer:
-        return left, right
-    if right.kind == "list":
-        if _COMMA.fullmatch(answer):
-            return left, Shape("scalar", (answer.replace(",", "."),))
-        return (Shape("list", tuple(gold.split(","))) if _GROUPS.fullmatch(gold) else left), right
-    if _GROUPS.fullmatch(answer):
-        return left, Shape("list", tuple(answer.split(",")))
-    if _COMMA.fullmatch(gold) and number(answer) is not None:
-        return Shape("scalar", (gold.replace(",", "."),)), right
-    return left, right
+def has_operator(value: Value) -> bool:
+    return OPERATORS.search(value.core or value.text) is not None
 
 
-def _coordinates(found: Shape) -> Shape:
-    """A matrix of one column or row, or a named point P(2,3), as the tuple of its entries."""
-    text = found.parts[0]
-    if found.kind != "scalar":
-        return found
-    if re.fullmatch(r"[A-Z]\(.*\)", text) and shape(text[1:]).kind == "()":
-        return shape(text[1:])
-    match = re.fullmatch(r"\\begin\{([pb]?)matrix\}(.*)\\end\{\1matrix\}", text, re.S)
-    if match is None or (r"\\" in match.group(2).rstrip("\\ ") and "&" in match.group(2)):
-        return found
-    entries = tuple(entry.strip() for entry in re.split(r"\\\\|&", match.group(2)) if entry.strip())
-    return Shape("()", entries) if len(entries) > 1 else found
+# Quantities
 
 
-def _both_signs(parts: tuple[str, ...]) -> tuple[str, ...]:
-    r"""1 \pm \sqrt{2} is two answers. Several signs in one element are left to math-verify."""
-    out: list[str] = []
-    for part in parts:
-        name, _, value = part.rpartition("=")
-        if part.count("\\pm") + part.count("\\mp") == 1 and "\\pm" in value:
-            prefix = f"{name}=" if name else ""
-            out += [prefix + re.sub(r"\\pm\s?", sign, value).removeprefix("+") for sign in "+-"]
-        else:
-            out.append(part)
-    return tuple(out)
+_PERCENT, _ANGLE, _RADIAN = ((("percent", 1),), (("angle", 1),), (("radian", 1),))
 
 
-def _equal_shapes(gold_text: str, answer_text: str, decide: Decide) -> bool | None:
-    gold, answer = _shapes(gold_text, answer_text)
-    unordered = ("scalar", "set", "list")
-    if gold.kind in unordered and answer.kind in unordered:
-        parts = _both_signs(gold.parts), _both_signs(answer.parts)
-        if len(parts[0]) == len(parts[1]) == 1:
-            return _equal_sides(parts[0][0], parts[1][0], decide)
-        return _matched(*map(_without_shared_name, parts), decide)
-    if "scalar" in (gold.kind, answer.kind):
-        values = [_named_value(text) for text in (gold_text, answer_text)]
-        if values != [gold_text, answer_text]:
-            return _equal(*values, decide)
-        return decide(gold_text, answer_text)  # a matrix or a union against a tuple
-    if gold.kind != answer.kind or len(gold.parts) != len(answer.parts):
+def _same_quantity(gold: Value, answer: Value, algebra) -> bool:
+    if has_operator(answer) and not has_operator(gold):
         return False
-    return _all(_equal(g, a, decide) for g, a in zip(gold.parts, answer.parts, strict=True))
+    pi = [value.tree is not None and has(value.tree, "pi") for value in (gold, answer)]
+    match gold.unit and gold.unit.dimension, answer.unit and answer.unit.dimension:
+        case (None, unit) if unit == _PERCENT:  # 28% is 28 and 28/100
+            number = answer.number is not None and algebra.same(gold, answer)
+            return number or algebra.same(gold, _scaled(answer, Fraction(1, 100)))
+        case (unit, None) if unit == _PERCENT:
+            number = gold.number is not None and algebra.same(gold, answer)
+            return number or algebra.same(_scaled(gold, Fraction(1, 100)), answer)
+        case (unit, other) if unit == _ANGLE and (other == _RADIAN or (other is None and pi[1])):
+            return algebra.same(_in_radians(gold), answer)
+        case (other, unit) if unit == _ANGLE and (other == _RADIAN or (other is None and pi[0])):
+            return algebra.same(gold, _in_radians(answer))
+    if not _units_agree(gold.unit, answer.unit):
+        return False
+    if gold.unit and answer.unit and gold.unit.factor != answer.unit.factor:
+        gold, answer = (_scaled(value, value.unit.factor) for value in (gold, answer))
+    return algebra.same(gold, _with_constant(answer, gold))
 
 
-def _named_value(text: str) -> str:
-    """The value of v = (1,2), or the text itself."""
-    parts = sides(text)
-    return parts[-1] if len(parts) > 1 and all(map(is_name, parts[:-1])) else text
+def _units_agree(gold: Unit | None, answer: Unit | None) -> bool:
+    """Rule 6. A bare ground truth does not accept words that count several: 5 pairs, 7 decades."""
+    return gold.dimension == answer.dimension if gold and answer else answer is None or answer.plain
 
 
-def _without_shared_name(parts: tuple[str, ...]) -> tuple[str, ...]:
-    """1, 2 for "x=1,x=2" and for "x=1,2"; for "(x,y)=(1,2),(3,4)" the pairs."""
-    first = sides(parts[0])
-    if len(first) != 2 or not is_name(first[0]) or not first[0]:
-        return parts
-    named = {side[0] for part in parts[1:] if len(side := sides(part)) == 2}
-    return tuple(sides(part)[-1] for part in parts) if named <= {first[0]} else parts
+def _scaled(value: Value, factor: Fraction) -> Value:
+    tree = ("*", ("num", factor), value.tree) if value.tree else None
+    return value._replace(
+        tree=tree, number=literal(tree) if tree else None, places=None, core=f"({factor})({value.core})"
+    )
 
 
-def _all(verdicts: Iterable[bool | None]) -> bool | None:
-    unknown = False
-    for verdict in verdicts:
-        if verdict is False:
-            return False
-        unknown |= verdict is None
-    return None if unknown else True
+def _in_radians(value: Value) -> Value:
+    tree = ("*", value.tree, ("/", ("const", "pi"), ("num", Fraction(180)))) if value.tree else None
+    return value._replace(tree=tree, number=None, places=None, core=f"({value.core})\\frac{{\\pi}}{{180}}")
 
 
-def _matched(gold: tuple[str, ...], answer: tuple[str, ...], decide: Decide) -> bool | None:
+def _with_constant(answer: Value, gold: Value) -> Value:
+    """The answer with C for the letter of its constant of integration, if the ground truth ends in + C."""
+    if gold.tree and answer.tree and ("sym", "C") in _terms(gold.tree):
+        rest = names(gold.tree) - {"C"}
+        other = names(answer.tree) - rest
+        if (
+            len(other) == 1
+            and "".join(rest).islower()
+            and not other & set("xyztuvwnei")
+            and ("sym", *other) in _terms(answer.tree)
+        ):
+            return answer._replace(tree=substitute(answer.tree, {letter: ("sym", "C") for letter in other}))
+    return answer
+
+
+def _terms(tree: tuple) -> list[tuple]:
+    return _terms(tree[1]) + _terms(tree[2]) if tree[0] == "+" else [tree]
+
+
+def _same_ratio(gold: Value, answer: Value) -> bool:
+    """3:4 and 3/4; a whole number is no ratio, and a time no fraction."""
+    ratio, other = (gold, answer) if gold.kind == "ratio" else (answer, gold)
+    terms = [term.number for term in ratio.parts]
+    if len(terms) != 2 or None in terms or not terms[1] or other.number is None or ratio.unit or other.unit:
+        return False
+    time = len(ratio.parts[1].core) == 2 and terms[0] <= 24
+    return other.number.denominator > 1 and terms[0] / terms[1] == other.number and not time
+
+
+# Collections
+
+
+def _same_reals(gold: Value, answer: Value, algebra) -> bool:
+    if gold.name and answer.name and gold.name != answer.name:
+        return False
+    formulas = formula_of(gold), formula_of(answer)
+    return all(formulas) and realsets.same_set(*formulas, algebra)
+
+
+def _same_elements(gold: tuple, answer: tuple, algebra) -> bool:
     """Whether the elements agree in some order. Equality is transitive: the first match of each is as good as any."""
+    left = list(answer)
     if len(gold) != len(answer):
         return False
-    left, unknown = list(answer), False
     for element in gold:
-        verdicts = []
-        for index, candidate in enumerate(left):
-            verdicts.append(_equal(element, candidate, decide))
-            if verdicts[-1] is True:
-                del left[index]
-                break
-        else:
-            if None not in verdicts:
-                return False
-            unknown = True
-    return None if unknown else True
+        match = next((i for i, candidate in enumerate(left) if equal(element, candidate, algebra)), None)
+        if match is None:
+            return False
+        del left[match]
+    return True
 
 
-def _equal_sides(gold: str, answer: str, decide: Decide) -> bool | None:
-    """Compare scalars and equations: find the side that is the value, and check that a chain is consistent (rule 9)."""
-    gold_sides, answer_sides = sides(gold), sides(answer)
-    if len(gold_sides) > 1 and len(answer_sides) > 1:
-        return _equal_equations(gold_sides, answer_sides, decide)
-    if len(gold_sides) > 1:  # x = 5 equals 5, but 2x + z = 1 does not equal 1
-        named = is_name(gold_sides[0]) and is_simple_name(gold_sides[0])
-        return _equal_scalars(gold_sides[-1], answer, decide) if named else decide(gold, answer)
-    return _equal_chain(gold, answer_sides, decide) if len(answer_sides) > 1 else _equal_scalars(gold, answer, decide)
+def _by_name(value: Value) -> tuple:
+    """The values as the coordinates of a tuple: as written in (y,x) = (1,2), by name in y=1, x=2."""
+    if value.core == "tuple":
+        return value.parts
+    return tuple(part for _, part in sorted(zip(value.marks, value.parts, strict=True)))
 
 
-def _equal_equations(gold: tuple[str, ...], answer: tuple[str, ...], decide: Decide) -> bool | None:
-    first = gold[0], answer[0]
+def _coordinates(value: Value) -> tuple:
+    """The entries of a tuple in round brackets, or of a matrix of one row or column."""
+    if value.kind == "tuple":
+        return value.parts if value.marks[0] == "()" else ()
+    one = len(value.parts) == 1 or all(len(row) == 1 for row in value.parts)
+    return tuple(entry for row in value.parts for entry in row) if one else ()
+
+
+_DIRECTIONS = (("const", "i"), ("sym", "j"), ("sym", "k"))
+
+
+def _same_vector(gold: Value, answer: Value, algebra) -> bool:
+    """(2,3,-1) and 2i + 3j - k."""
+    vector, scalar = (answer, gold) if gold.kind == "scalar" else (gold, answer)
+    entries = _coordinates(vector)
+    if scalar.tree is None or scalar.unit or not 2 <= len(entries) <= 3 or None in [entry.tree for entry in entries]:
+        return False
+    if not names(scalar.tree) or not names(scalar.tree) <= {"j", "k"}:
+        return False
+    terms = [("*", entry.tree, direction) for entry, direction in zip(entries, _DIRECTIONS, strict=False)]
+    return algebra.same(Value("scalar", "", tree=reduce(lambda a, b: ("+", a, b), terms)), scalar._replace(number=None))
+
+
+# Equations
+
+
+def _same_equations(gold: Value, answer: Value, algebra) -> bool:
+    first = gold.parts[0].text, answer.parts[0].text
     if all(map(is_name, first)):
         if first[0] and first[0] == first[1]:
-            return _equal_sides(gold[-1], "=".join(answer[1:]), decide)
-        if all(map(is_variable, first)) and any(number(side) is not None for side in answer):
+            rest = answer._replace(text="", parts=answer.parts[1:], marks=answer.marks[1:])
+            return equal(gold.parts[-1], rest if len(rest.parts) > 1 else rest.parts[0], algebra)
+        if all(map(is_variable, first)) and any(side.number is not None for side in answer.parts):
             return False  # x = 5, y = 5
-    return decide("=".join(gold), "=".join(answer))
-
-
-def _equal_chain(gold: str, chain: tuple[str, ...], decide: Decide) -> bool | None:
-    """Compare one value with a chain of equations, whose last side and constants all have to equal it."""
-    turned = is_name(chain[-1]) and number(gold) is not None  # 42 = x
-    values = [side for side in chain if not is_name(side)] if turned else chain
-    if not values:
-        return decide(gold, "=".join(chain))
-    if any(equal_numbers(values[-1], side) is False for side in values[:-1]):
+    if any(map(has_operator, answer.parts)) and not any(map(has_operator, gold.parts)):
         return False
-    verdict = _equal_scalars(gold, values[-1], decide)
-    if not verdict:
-        return verdict
-    return _all(_equal_scalars(side, values[-1], decide) for side in values[:-1] if _is_constant(side))
+    return len(gold.parts) == len(answer.parts) == 2 and algebra.same_equation(gold, answer)
 
 
-def _is_constant(side: str) -> bool:
-    """Whether a side is a constant. The letter e alone may be a name."""
-    if tree := read_scalar(side):
-        return not names(tree) and side not in ("e", "i")
-    return not is_name(side) and letters(side) <= {"e"}
+def _same_as_chain(gold: Value, chain: Value, algebra) -> bool:
+    """A value and a chain of equations (rule 9)."""
+    sides, marks = chain.parts, chain.marks
+    if is_name(sides[-1].text) and gold.number is not None:  # 42 = x
+        sides, marks = tuple(side for side in sides if not is_name(side.text)), ("=",) * len(sides)
+    if not sides or not all(_consistent(*pair, mark) for pair, mark in zip(pairwise(sides), marks, strict=False)):
+        return False
+    if "\\approx" in marks and equal(gold, exact := sides[marks.index("\\approx")], algebra):  # \sqrt{2} \approx 1.414
+        inexact = exact.kind == "scalar" and (exact.number is None or not _ends(exact.number))
+        return inexact and _written_places(sides[-1].core) > 0
+    if not equal(gold, sides[-1], algebra):
+        return False
+    before = [side for side, mark in zip(sides[:-1], marks, strict=False) if mark != "\\approx" and _is_constant(side)]
+    return sides[-1].kind != "scalar" or all(_same_quantity(side, sides[-1], algebra) for side in before)
 
 
-_BASED = re.compile(r"\(?([0-9A-Za-z]+)\)?_\{?([0-9]{1,2}|\\text\{[a-z]+\})\}?")
-
-
-def _equal_scalars(gold_text: str, answer_text: str, decide: Decide) -> bool | None:
-    gold, answer = strip_outer(gold_text), strip_outer(answer_text)
-    if gold == answer and gold:
+def _consistent(left: Value, right: Value, mark: str) -> bool:
+    """Whether two written numbers of a chain agree."""
+    if left.number is None or right.number is None:
         return True
-    if words.has_text(gold) or words.has_text(answer):
-        return words.same_words(gold, answer)
-    if any(_BASED.fullmatch(text) and text[0].isdigit() for text in (gold, answer)):
-        return _digits_and_base(gold) == _digits_and_base(answer)
-    left, right = _without_degrees(gold, answer), _without_degrees(answer, gold)
-    if _shape(left).kind != "scalar" or _shape(right).kind != "scalar":
-        return _equal_shapes(left, right, decide)
-    verdict = equal_numbers(left, right)
-    return decide(left, right) if verdict is None else verdict
+    if mark == "\\approx":
+        return rounds(right.number, left.number, _written_places(right.core))
+    return _same_quantity(left, right, Numbers())
 
 
-def _digits_and_base(text: str) -> tuple[str, str]:
-    match = _BASED.fullmatch(text)
-    return (match.group(1).lstrip("0"), match.group(2)) if match else (text.lstrip("0"), "10")
+def _written_places(core: str) -> int:
+    return len(core.partition(".")[2]) if re.fullmatch(r"[+-]?[0-9]*\.?[0-9]*", core) else 0
 
 
-def _without_degrees(text: str, other: str) -> str:
-    if "^\\circ" not in text:
-        return text
-    if "\\pi" in other or re.search(r"\\(?:sin|cos|tan|cot|sec|csc)", text):
-        return re.sub(r"([0-9.]+|\\frac\{[0-9]+\}\{[0-9]+\})\^\\circ\s?", r"(\\frac{\1\\pi}{180})", text)
-    return re.sub(r"\^\\circ\s?", "", text)
+def _is_constant(side: Value) -> bool:
+    """Whether a side is a constant that can be checked. The letter e alone may be a name."""
+    return side.kind == "scalar" and side.tree is not None and not names(side.tree) and side.core not in ("e", "i")

@@ -9,7 +9,8 @@ NO_ANSWER, OVER_LENGTH = "[NO_ANSWER]", "[OVER_LENGTH]"  # the values of `pred` 
 MAX_BOXES = 64  # more in a row than this are not a list
 
 _BRACE = re.compile(r"\\.|[{}]", re.S)
-_BOX = re.compile(r"\\(?:boxed|fbox)\s{0,8}\{")
+_BOX = re.compile(r"\\(?:boxed|fbox|framebox)\s{0,8}\{")
+_BOXED_TOKEN = re.compile(r"\\boxed\s{0,8}([0-9A-E])(?![0-9a-zA-Z^_({\\]|[.,][0-9])")  # TeX boxes one token: \boxed 5
 _BETWEEN = re.compile(  # text allowed between two boxes of one list (rule 2)
     r"(?:[\s$,;&|/*~.:\-]|\\[\[\]()\\,;:! ]|\\q?quad|\\(?:text|mbox|textbf)\{|\}|\\(?:lor|vee|land|wedge)(?![a-zA-Z])"
     r"|(?:or|and|also|either|both|possibly|maybe|perhaps|alternatively|else|option|case|answer|solution|candidate)s?\b"
@@ -68,7 +69,7 @@ def _boxes_from_the_end(text: str):
     """(start, content start) of each `\\boxed{` or `\\fbox{`, last first. Those without a brace are skipped."""
     end = len(text)
     while (end := text.rfind("box", 0, end)) >= 0:  # one search for both, so that each character is seen once
-        start = end - 1 if text.startswith("\\boxed", end - 1) else end - 2
+        start = end - 1 if text.startswith("\\boxed", end - 1) else text.rfind("\\", max(0, end - 6), end)
         if start >= 0 and (match := _BOX.match(text, start)):
             yield match.start(), match.end()
 
@@ -85,6 +86,7 @@ def last_boxes(text: str, max_chars: int) -> list[str] | None:
     """
     contents: list[str] = []
     first_start, last_end = None, None
+    text = _BOXED_TOKEN.sub(r"\\boxed{\1}", text)
     for start, inside in _boxes_from_the_end(text):
         # The last box may have any length, which the caller then refuses. Earlier ones matter only if they are short.
         limit = len(text) if first_start is None else max_chars + last_end - start

@@ -12,19 +12,20 @@ from dataclasses import dataclass, fields
 from functools import lru_cache
 from weakref import WeakKeyDictionary
 
-from . import compare, extract
-from .normalize import canonical
+from . import extract
+from .compare import NeedsAlgebraError, Numbers, equal
+from .parse import nesting, read, vote
 from .pool import pool_of
-from .rational import equal_numbers
-from .structure import nesting
 
 logger = logging.getLogger("math_reward")
+FAILED = ("timed_out", "error")
 REASONS = ("correct", "wrong", "no_answer", "timed_out", "error", "over_length")
 KEYS = (
     "score", "acc", "pred", "reason", *(f"reason_{reason}" for reason in REASONS),
     "grading_seconds", "worker_killed", "gold_unparsed",
 )  # fmt: skip
 VERLS_OWN = {"reward_router_address", "reward_model_tokenizer"}  # passed by verl where it has a reward model
+MAX_DEPTH = 40  # of brackets that are read at all
 MAX_NESTING = 12  # brackets deeper than this cost math-verify's parser seconds each
 REPORT_EVERY = 2000
 WINDOW = 1000
@@ -41,10 +42,6 @@ class Options:
         max_answer_chars: a longer answer is "over_length" (unless the gold is that long).
         allow_unboxed: whether "the answer is 42" counts where there is no \\boxed{} at all.
         thinking: True if the chat template opens `<think>` in the prompt: a response without `</think>` has no answer.
-        overlong_buffer_chars: DAPO's soft length penalty on `score`, off at 0. In characters: the text is all a reward
-            function gets. For the penalty in tokens use verl's `dapo` reward manager.
-        max_response_chars: where the penalty reaches `overlong_penalty`. Needed with overlong_buffer_chars.
-        overlong_penalty: the largest penalty.
         alarm_share: share of timed_out and error among the last 1000 answers that is reported as an error, once.
 
     Raises:
@@ -57,9 +54,6 @@ class Options:
     max_answer_chars: int = 1000
     allow_unboxed: bool = False
     thinking: bool = False
-    overlong_buffer_chars: int = 0
-    max_response_chars: int = 0
-    overlong_penalty: float = 1.0
     alarm_share: float = 0.05
 
     def __post_init__(self):
@@ -68,11 +62,6 @@ class Options:
                 raise ValueError(f"reward_kwargs.{key} must be at least {low}, got {getattr(self, key)}")
         if not 0 < self.alarm_share <= 1:
             raise ValueError(f"reward_kwargs.alarm_share must be in (0, 1], got {self.alarm_share}")
-        if not 0 <= self.overlong_buffer_chars <= self.max_response_chars:
-            raise ValueError(
-                f"reward_kwargs.overlong_buffer_chars must be in [0, max_response_chars={self.max_response_chars}], "
-                f"got {self.overlong_buffer_chars}"
-            )
 
 
 _OPTION_NAMES = frozenset(field.name for field in fields(Options))
@@ -90,20 +79,6 @@ def options_of(kwargs: dict) -> Options:
     """The options among the keyword arguments of a call, of which verl adds some of its own."""
     known = frozenset((key, value) for key, value in kwargs.items() if key in _OPTION_NAMES)
     return _options(known, frozenset(kwargs.keys() - _OPTION_NAMES))
-
-
-def length_penalty(chars: int, options: Options) -> float:
-    """DAPO's overlong penalty (arXiv 2503.14476, Eq. 13), in [-overlong_penalty, 0]; characters for tokens.
-
-    >>> on = Options(overlong_buffer_chars=100, max_response_chars=1000)
-    >>> [length_penalty(chars, on) for chars in (900, 950, 1000, 5000)]
-    [0.0, -0.5, -1.0, -1.0]
-    """
-    if not options.overlong_buffer_chars:
-        return 0.0
-    over = chars - (options.max_response_chars - options.overlong_buffer_chars)
-    share = min(max(over / options.overlong_buffer_chars, 0.0), 1.0)
-    return -share * options.overlong_penalty if share else 0.0
 
 
 @dataclass
@@ -128,27 +103,26 @@ def grade_by_structure(response: str, ground_truth, options: Options) -> Case:
         return Case(reason="no_answer")
     golds = extract.acceptable(ground_truth)
     limit = max(options.max_answer_chars, 2 * max(map(len, golds), default=0))
-    if sum(map(len, boxes)) > limit or len(boxes) >= extract.MAX_BOXES:
+    if sum(map(len, boxes)) > limit or len(boxes) >= extract.MAX_BOXES or max(map(nesting, boxes)) > MAX_DEPTH:
         return Case(pred=extract.OVER_LENGTH, reason="over_length")
-    answer = compare.as_list(boxes)
-    if not (pred := canonical(answer)):
+    answer = read(as_list(boxes))
+    if not (pred := vote(answer)):
         return Case(reason="no_answer")
-    case = Case(pred=pred)
-    open_golds = []
-    for gold in golds:
-        verdict = compare.compare(gold, answer, equal_numbers)
-        if verdict:
-            case.reason = "correct"
-            return case
-        if verdict is None:
-            open_golds.append(gold)
-    if not open_golds:
-        case.reason = "wrong"
-    elif nesting(answer) > MAX_NESTING:
-        case.reason = "over_length"
-    else:
-        case.request = {"golds": open_golds, "answer": answer}
+    case, expected = Case(pred=pred), [read(gold) for gold in golds]
+    try:
+        case.reason = "correct" if any(equal(gold, answer, Numbers()) for gold in expected) else "wrong"
+        case.unparsed = case.reason == "wrong" and any(gold.kind == "unread" for gold in expected)
+    except NeedsAlgebraError:
+        if nesting(answer.text) > MAX_NESTING:
+            case.reason = "over_length"
+        else:
+            case.request = {"golds": expected, "answer": answer}
     return case
+
+
+def as_list(boxes: list[str]) -> str:
+    """The contents of several \\boxed{} as one list, each once."""
+    return ", ".join({vote(read(box)): box for box in boxes}.values()) if len(boxes) > 1 else boxes[0]
 
 
 def finish(case: Case, reply: dict) -> None:
@@ -163,20 +137,16 @@ def finish(case: Case, reply: dict) -> None:
         case.reason = "over_length" if "too_large" in reply else "error"
 
 
-def verdict_of(case: Case, response: str, options: Options) -> dict:
+def verdict_of(case: Case) -> dict:
     """The dict that verl gets, always with the keys KEYS."""
     acc = float(case.reason == "correct")
-    verdict = dict(score=acc + length_penalty(len(response), options), acc=acc, pred=case.pred, reason=case.reason)
+    verdict = dict(score=acc, acc=acc, pred=case.pred, reason=case.reason)
     verdict.update({f"reason_{reason}": float(reason == case.reason) for reason in REASONS})
     verdict.update(grading_seconds=case.seconds, worker_killed=float(case.killed), gold_unparsed=float(case.unparsed))
     return verdict
 
 
-def _pool(options: Options):
-    return pool_of(options.workers, options.time_limit, options.memory_mb)
-
-
-def _begin(solution_str, ground_truth, kwargs: dict) -> tuple[Case, str, Options]:
+def _begin(solution_str, ground_truth, kwargs: dict) -> tuple[Case, Options]:
     options = options_of(kwargs)
     response = solution_str if isinstance(solution_str, str) else ""
     start = time.perf_counter()
@@ -186,38 +156,33 @@ def _begin(solution_str, ground_truth, kwargs: dict) -> tuple[Case, str, Options
         logger.exception("could not grade an answer; counted as error")
         case = Case(reason="error")
     case.seconds = time.perf_counter() - start
-    return case, response, options
+    return case, options
 
 
-def _end(case: Case, response: str, options: Options) -> dict:
+def _end(case: Case, options: Options, reply: dict | None = None) -> dict:
+    if reply is not None:
+        finish(case, reply)
     _counters.add(case, options)
-    return verdict_of(case, response, options)
+    return verdict_of(case)
 
 
 def grade(solution_str, ground_truth, **kwargs) -> dict:
     """Grade one answer, waiting for it in this thread."""
-    case, response, options = _begin(solution_str, ground_truth, kwargs)
-    if case.reason is None:
-        finish(case, _pool(options).submit(case.request).result())
-    return _end(case, response, options)
+    case, options = _begin(solution_str, ground_truth, kwargs)
+    return _end(case, options, None if case.reason else pool_of(options).submit(case.request).result())
 
 
-_turns: WeakKeyDictionary = WeakKeyDictionary()
-
-
-def _turn_of(loop) -> asyncio.Lock:
-    """The lock by which an event loop grades one of many waiting answers per turn."""
-    return _turns.setdefault(loop, asyncio.Lock())
+_turns: WeakKeyDictionary = WeakKeyDictionary()  # event loop -> the lock by which it grades one answer per turn
 
 
 async def grade_async(solution_str, ground_truth, **kwargs) -> dict:
     """Grade one answer; other tasks of the event loop run between two answers, and while a worker grades."""
-    async with _turn_of(asyncio.get_running_loop()):
+    async with _turns.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
         await asyncio.sleep(0)
-        case, response, options = _begin(solution_str, ground_truth, kwargs)
-    if case.reason is None:
-        finish(case, await asyncio.wrap_future(_pool(options).submit(case.request)))
-    return _end(case, response, options)
+        case, options = _begin(solution_str, ground_truth, kwargs)
+    if case.reason:
+        return _end(case, options)
+    return _end(case, options, await asyncio.wrap_future(pool_of(options).submit(case.request)))
 
 
 def can_parse(ground_truth, **kwargs) -> bool:
@@ -226,8 +191,11 @@ def can_parse(ground_truth, **kwargs) -> bool:
     For data preparation: any other gold can only be matched as a string.
     """
     options = options_of(kwargs)
-    replies = [_pool(options).submit({"gold": gold}).result() for gold in extract.acceptable(ground_truth)]
-    return all(reply.get("unparsed") is False for reply in replies)
+    golds = [read(gold) for gold in extract.acceptable(ground_truth)]
+    replies = [pool_of(options).submit({"gold": gold}).result() for gold in golds]
+    return all(
+        reply.get("unparsed") is False and gold.kind != "unread" for gold, reply in zip(golds, replies, strict=True)
+    )
 
 
 class Counters:
@@ -247,7 +215,9 @@ class Counters:
             self.killed += case.killed
             self.unparsed += case.unparsed
             report = self.report() if self.answers % REPORT_EVERY == 0 else None
-            failed = sum(reason in ("timed_out", "error") for reason, _ in self.recent) if self._may_alarm(case) else 0
+            failed = 0
+            if case.reason in FAILED and len(self.recent) >= 100 and not self.alarmed:
+                failed = sum(reason in FAILED for reason, _ in self.recent)
             alarm = failed > options.alarm_share * len(self.recent)
             self.alarmed |= alarm
         if report:
@@ -256,19 +226,13 @@ class Counters:
             logger.error("%d of the last %d answers timed out or failed, over alarm_share=%s: correct answers may be "
                          "scored 0. %s", failed, len(self.recent), options.alarm_share, self.report())  # fmt: skip
 
-    def _may_alarm(self, case: Case) -> bool:
-        return not self.alarmed and len(self.recent) >= 100 and case.reason in ("timed_out", "error")
-
     def report(self) -> str:
         """Shares of the reasons, grading times, workers killed."""
-        counts = Counter(reason for reason, _ in self.recent)
-        seconds = sorted(seconds for _, seconds in self.recent)
+        counts, seconds = Counter(reason for reason, _ in self.recent), sorted(seconds for _, seconds in self.recent)
         shares = " ".join(f"{reason}={counts[reason] / len(self.recent):.3f}" for reason in REASONS)
         p50, p99 = (seconds[int(share * (len(seconds) - 1))] * 1000 for share in (0.5, 0.99))
-        return (
-            f"{self.answers} answers, last {len(self.recent)}: {shares} grading_ms p50={p50:.2f} p99={p99:.1f}; "
-            f"workers killed {self.killed}, golds unparsed {self.unparsed}"
-        )
+        return (f"{self.answers} answers, last {len(self.recent)}: {shares} grading_ms p50={p50:.2f} p99={p99:.1f}; "
+                f"workers killed {self.killed}, golds unparsed {self.unparsed}")  # fmt: skip
 
 
 _counters = Counters()

@@ -11,15 +11,12 @@ from math import comb, factorial, isqrt, log2
 
 from mpmath import mp
 
-from .expression import Tree, has, has_open_bounds, names, substitute
+from .expression import Tree, has, names, substitute
 
 MAX_BITS = 200_000  # of a rational number: 60 000 digits
 MAX_REAL_BITS = 20_000  # of any other, whose P bits cost more
-MAX_TERMS = 2_000  # of a sum or product
-MAX_DEGREE = 1_000  # of a power of letters
 _FIRST_BITS, _SLACK = 192, 40
 _POINTS = [Fraction(p, q) for p, q in ((37, 29), (-23, 17), (71, 13), (-67, 41), (5, 31), (101, 43), (-7, 53))]
-_INTEGER_POINTS = (3, 4, 6, 7, 9, 2)
 _TRIALS = 6
 _NAMED = {"ln": "log", "exp": "exp", "abs": "fabs", "arcsin": "asin", "arccos": "acos", "arctan": "atan"}
 
@@ -44,7 +41,22 @@ class Evaluation:
         Raises:
             TooLargeError, NoValueError
         """
-        result = getattr(self, "_" + _METHODS[tree[0]])(*tree[1:])
+        match tree:
+            case ("num", result):
+                pass
+            case ("sym", name):
+                if (result := self.at.get(name)) is None:
+                    raise NoValueError
+            case ("const", name):
+                result = {"pi": +mp.pi, "e": mp.e + 0, "i": mp.mpc(0, 1)}[name]
+            case ("-", argument):
+                result = -self.value(argument)
+            case ("root", degree, argument):
+                result = self._root(degree, self.value(argument))
+            case ("fn", name, argument):
+                result = self._function(name, self.value(argument))
+            case (operation, left, right):
+                result = self._operation(operation, self.value(left), self.value(right))
         if isinstance(result, Fraction):
             if max(result.numerator.bit_length(), result.denominator.bit_length()) > MAX_BITS:
                 raise TooLargeError
@@ -73,45 +85,26 @@ class Evaluation:
         self.cleared |= bool(lost)
         return Fraction(0) if lost else x
 
-    def _number(self, x):
-        return x
-
-    def _letter(self, name: str):
-        if name not in self.at:
+    def _operation(self, operation: str, a, b):
+        if operation == "^":
+            return self._power(a, b)
+        if operation == "binom":
+            return self._binomial(a, b)
+        if operation == "log" or not (isinstance(a, Fraction) and isinstance(b, Fraction)):
+            a, b = self._real(a), self._real(b)
+        if (operation == "/" and b == 0) or (operation == "log" and (a in (0, 1) or b == 0)):
             raise NoValueError
-        return self.at[name]
+        if operation == "+":
+            return self._clear(a + b)
+        if operation == "log":
+            return self._clear(mp.log(b) / mp.log(a))
+        return a * b if operation == "*" else a / b
 
-    def _constant(self, name: str):
-        return {"pi": +mp.pi, "e": mp.e + 0, "i": mp.mpc(0, 1)}[name]
-
-    def _negative(self, tree: Tree):
-        return -self.value(tree)
-
-    def _both(self, left: Tree, right: Tree):
-        a, b = self.value(left), self.value(right)
-        rational = isinstance(a, Fraction) and isinstance(b, Fraction)
-        return (a, b) if rational else (self._real(a), self._real(b))
-
-    def _sum(self, left: Tree, right: Tree):
-        a, b = self._both(left, right)
-        return self._clear(a + b)
-
-    def _product(self, left: Tree, right: Tree):
-        a, b = self._both(left, right)
-        return a * b
-
-    def _quotient(self, left: Tree, right: Tree):
-        a, b = self._both(left, right)
-        if b == 0:
-            raise NoValueError
-        return a / b
-
-    def _power(self, base: Tree, exponent: Tree):
-        a, b = self.value(base), self.value(exponent)
+    def _power(self, a, b):
         if isinstance(b, Fraction) and b.denominator == 1:
             return self._integer_power(a, b.numerator)
         if isinstance(a, Fraction) and isinstance(b, Fraction) and a > 0 and b.denominator <= 100:
-            return self._integer_power(self._root_of(b.denominator, a), b.numerator)
+            return self._integer_power(self._root(b.denominator, a), b.numerator)
         a, b = self._real(a), self._real(b)
         if a == 0:
             raise NoValueError
@@ -132,10 +125,7 @@ class Evaluation:
         )
         return a**n
 
-    def _root(self, degree: int, tree: Tree):
-        return self._root_of(degree, self.value(tree))
-
-    def _root_of(self, degree: int, a):
+    def _root(self, degree: int, a):
         if isinstance(a, Fraction) and degree == 2 and a >= 0:
             top, bottom = isqrt(a.numerator), isqrt(a.denominator)
             if top * top == a.numerator and bottom * bottom == a.denominator:
@@ -147,14 +137,7 @@ class Evaluation:
             return -mp.root(-a, degree)
         return mp.sqrt(a) if degree == 2 else mp.root(a, degree)
 
-    def _logarithm(self, base: Tree, tree: Tree):
-        a, b = self._real(self.value(base)), self._real(self.value(tree))
-        if a in (0, 1) or b == 0:
-            raise NoValueError
-        return self._clear(mp.log(b) / mp.log(a))
-
-    def _function(self, name: str, tree: Tree):
-        a = self.value(tree)
+    def _function(self, name: str, a):
         if name == "factorial":
             return self._factorial(a)
         if name == "abs":
@@ -181,8 +164,7 @@ class Evaluation:
             raise TooLargeError
         return mp.gamma(n + 1)
 
-    def _binomial(self, top: Tree, bottom: Tree):
-        n, k = self.value(top), self.value(bottom)
+    def _binomial(self, n, k):
         if all(isinstance(x, Fraction) and x.denominator == 1 and x >= 0 for x in (n, k)):
             if min(k, n - k) * max(1, int(n).bit_length()) > MAX_BITS:
                 raise TooLargeError
@@ -191,41 +173,6 @@ class Evaluation:
         if max(abs(n), abs(k)) > 1000:
             raise TooLargeError
         return mp.binomial(n, k)
-
-    def _range(self, low: Tree, high: Tree) -> range:
-        first, last = self.value(low), self.value(high)
-        if not all(isinstance(x, Fraction) and x.denominator == 1 for x in (first, last)) or last < first - 1:
-            raise NoValueError
-        if last - first > MAX_TERMS:
-            raise TooLargeError
-        return range(int(first), int(last) + 1)
-
-    def _series(self, combine, start: int, index: str, low: Tree, high: Tree, body: Tree):
-        total, outside = Fraction(start), self.at.get(index)
-        for k in self._range(low, high):
-            self.at[index] = Fraction(k)
-            term = self.value(body)
-            if isinstance(term, Fraction) != isinstance(total, Fraction):
-                term, total = self._real(term), self._real(total)
-            total = combine(total, term)
-            self.value(("num", total))
-        self.at.pop(index, None)
-        if outside is not None:
-            self.at[index] = outside
-        return total
-
-    def _sum_of(self, *series):
-        return self._series(lambda a, b: a + b, 0, *series)
-
-    def _product_of(self, *series):
-        return self._series(lambda a, b: a * b, 1, *series)
-
-
-_METHODS = {
-    "num": "number", "sym": "letter", "const": "constant", "-": "negative", "+": "sum", "*": "product",
-    "/": "quotient", "^": "power", "root": "root", "log": "logarithm", "fn": "function", "binom": "binomial",
-    "sum": "sum_of", "prod": "product_of",
-}  # fmt: skip
 
 
 def real_value(tree: Tree, bits: int = 256):
@@ -268,8 +215,7 @@ def _agree(gold: Tree, answer: Tree, at: dict, complex_too: bool) -> bool | None
 def identical(gold: Tree, answer: Tree) -> bool | None:
     """Identity of two trees; None where too few points have a value. Constants are tested once, letters at points.
 
-    Points where a side is complex or infinite are skipped: sqrt and log have only half of the line. Letters in the
-    bounds of a sum or product stand for whole numbers.
+    Points where a side is complex or infinite are skipped: sqrt and log have only half of the line.
 
     Raises:
         TooLargeError
@@ -277,11 +223,10 @@ def identical(gold: Tree, answer: Tree) -> bool | None:
     letters = sorted(names(gold) | names(answer))
     if not letters:
         return _agree(gold, answer, {}, complex_too=True)
-    whole = has_open_bounds(gold) or has_open_bounds(answer)
     complex_too = has(gold, "i") or has(answer, "i")
     agreed = 0
     for trial in range(_TRIALS):
-        at = _point(letters, trial, whole)
+        at = _point(letters, trial)
         try:
             same = _agree(gold, answer, at, complex_too)
         except TooLargeError:
@@ -294,10 +239,8 @@ def identical(gold: Tree, answer: Tree) -> bool | None:
     return True if agreed >= 2 else None
 
 
-def _point(letters: list[str], trial: int, whole: bool) -> dict[str, Fraction]:
+def _point(letters: list[str], trial: int) -> dict[str, Fraction]:
     """The first two points are positive, where every root and logarithm has a value."""
-    if whole:
-        return {name: Fraction(_INTEGER_POINTS[trial] + 2 * k) for k, name in enumerate(letters)}
     points = [_POINTS[(trial * 3 + k * 2) % len(_POINTS)] + k for k in range(len(letters))]
     return dict(zip(letters, [abs(p) for p in points] if trial < 2 else points, strict=True))
 
@@ -313,7 +256,7 @@ def same_equation(gold: tuple[Tree, Tree], answer: tuple[Tree, Tree]) -> bool | 
         return False
     letters = sorted(names(left))
     for trial in range(_TRIALS):
-        at = {name: ("num", point) for name, point in _point(letters, trial, False).items()}
+        at = {name: ("num", point) for name, point in _point(letters, trial).items()}
         pinned = substitute(left, at), substitute(right, at)
         if all(identical(side, ("num", Fraction(0))) is False for side in pinned):
             if identical(("*", left, pinned[1]), ("*", right, pinned[0])):

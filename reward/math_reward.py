@@ -4,10 +4,17 @@
     reward.custom_reward_function.name=compute_score     # _sync for the manager `remote`, _float for main_eval
     +reward.custom_reward_function.reward_kwargs.time_limit=5  # grade.Options lists them all
 
+The way of an answer, each step a file of this folder:
+
+    response -- extract --> the last box -- latex, parse (words, units, expression) --> a value
+    value and the ground truth's value -- compare (realsets) --> verdict, here if written numbers and words decide it
+                                       -- pool, worker: compare with algebra (identity, math-verify) --> verdict
+    verdict -- grade --> the dict that verl gets
+
 verl loads this file by path under a generated module name, and may send a function of it to another actor by value. So
 nothing here may use a relative import, keep state in a global, or be pickled by name. The functions import the other
-files of this folder from disk, as the modules of one private package per process. The rules of grading are in
-compare.py, the options and counters in grade.py, the processes in pool.py. Run as a script, this file is a worker.
+files of this folder from disk, as the modules of one private package per process. Run as a script, this file is a
+worker. The rules of grading are in compare.py, the options in grade.py.
 """
 
 import importlib
@@ -15,12 +22,13 @@ import importlib.machinery
 import importlib.util
 import sys
 from pathlib import Path
+from zlib import crc32
 
 
 def _sibling(name: str):
     """A module of this folder, loaded once per process under any module name of this file."""
     folder = Path(__file__).resolve().parent
-    package = f"_math_reward_{abs(hash(str(folder)))}"
+    package = f"_math_reward_{crc32(str(folder).encode())}"  # the same name in a worker, which unpickles values
     if package not in sys.modules:
         spec = importlib.machinery.ModuleSpec(package, None, is_package=True)
         spec.submodule_search_locations = [str(folder)]

@@ -12,11 +12,13 @@ import importlib.util
 import json
 import logging
 import os
+import pickle
 import select
 import subprocess
 import sys
 import threading
 import time
+from base64 import b64encode
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -30,6 +32,11 @@ STARTUP_SECONDS = 120.0  # importing sympy takes 0.4 s; a machine that swaps may
 
 class BrokenWorkerError(Exception):
     """No worker can work, because math-verify is missing or broken."""
+
+
+def encoded(request: dict) -> bytes:
+    """A request as one line."""
+    return b64encode(pickle.dumps(request))
 
 
 class Worker:
@@ -97,7 +104,7 @@ class Pool:
 
     def submit(self, request: dict) -> Future:
         """The worker's reply, {"late": True} or {"error": why}, with its "seconds" and the workers "killed"."""
-        return self.threads.submit(self._ask, json.dumps(request).encode())
+        return self.threads.submit(self._ask, encoded(request))
 
     def _ask(self, line: bytes) -> dict:
         start, killed = time.monotonic(), 0
@@ -158,9 +165,9 @@ _lock = threading.Lock()
 os.register_at_fork(after_in_child=_pools.clear)  # threads do not survive a fork
 
 
-def pool_of(workers: int, time_limit: float, memory_mb: int) -> Pool:
-    """The pool of this process with these limits, started when first asked for."""
-    limits = (workers, time_limit, memory_mb)
+def pool_of(options) -> Pool:
+    """The pool of this process with the limits of grade.Options, started when first asked for."""
+    limits = (options.workers, options.time_limit, options.memory_mb)
     with _lock:
         if limits not in _pools:
             if importlib.util.find_spec("gmpy2"):

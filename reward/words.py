@@ -1,148 +1,113 @@
-r"""Words in answers: units, labels, introductions and choices. Which may be dropped, and which are the answer.
-
-Beside a number, a text is dropped if it is a unit or a counted thing after it, or an introduction before it. It is kept
-if it has a digit or a word for a number, an operation or a negation. Beside letters alone only units and introductions
-are dropped.
-"""
+r"""Words of answers: which are known without \text, which may stand before a value, which are the answer."""
 
 import re
 from functools import lru_cache
 
-_UNITS = {
-    "m": "m|meter|metre", "cm": "cm|centimeter|centimetre", "mm": "mm|millimeter|millimetre",
-    "km": "km|kilometer|kilometre", "in": "in|inch|inches", "ft": "ft|foot|feet", "yd": "yd|yard",
-    "mi": "mi|mile", "kg": "kg|kilogram", "g": "g|gram", "mg": "mg|milligram", "lb": "lb|lbs|pound", "oz": "oz|ounce",
-    "s": "s|sec|second", "min": "min|minute", "h": "h|hr|hrs|hour", "day": "day", "week": "week", "month": "month",
-    "year": "year|yr", "dollar": "dollar|usd", "cent": "cent", "mph": "mph", "L": "L|liter|litre",
-    "mL": "mL|ml|milliliter|millilitre", "gal": "gallon|gal", "degree": "degree|deg",
-}  # fmt: skip
-_UNIT_OF = {name: unit for unit, names in _UNITS.items() for name in names.split("|")}
-_UNIT_OF |= {name + "s": unit for name, unit in list(_UNIT_OF.items()) if len(name) > 2}
-_COUNTED = ("square|sq|cubic|per|units?|people|persons?|students?|ways|pairs?|apples?|points?|inhabitants|yuan|"
-            "rupees|euros?|marbles?|balls?|coins?|books?|integers?|solutions?|numbers?|triangles?|sides?|"
-            "times|radians?|rad|percent|percentage|pct|men|women|girls|boys|children|games?|edges|"
-            "vertices")  # fmt: skip
-# Without \text, only unambiguous words: "5m" is a product, "5 cm" a length.
-BARE_UNIT = re.compile(
-    r"(?<=[0-9})\s])\s*(?:(?:" + "|".join(sorted((u for u in _UNIT_OF if len(u) > 1), key=len, reverse=True)) + "|"
-    + _COUNTED + r")(?![a-zA-Z])[./]?\s*)+(?:\^\s*\{?[23]\}?)?\s*$"
-)  # fmt: skip
-_UNIT_TEXT = re.compile(
-    r"\s*(?:(?:" + "|".join(map(re.escape, sorted(_UNIT_OF, key=len, reverse=True))) + "|" + _COUNTED
-    + r")(?![a-zA-Z])[./]?\s*)+", re.I,
-)  # fmt: skip
-_THINGS = re.compile(r"\s*(?:[a-zA-Z]+\s+)?[a-zA-Z]{2,}s\s*\.?\s*")  # widgets, green marbles
-_MEANING = re.compile(  # words that change the value of a number or the meaning of a statement
-    r"(?i)\b(?:not?|none|nor|neither|never|isn't|except|excluding|without|cannot|undefined|false|wrong|incorrect|but|"
-    r"least|most|less|more|greater|fewer|up|over|under|than|above|below|between|or|and|either|both|of|for|if|all|any|"
-    r"plus|minus|times\s+\w+|added|divided|multiplied|squares?|squared|cubes?|cubed|roots?|powers?|factorials?|inverse|"
-    r"reciprocals?|negative|half|halves|thirds?|fourths?|quarters?|fifths?|sixths?|sevenths?|eighths?|ninths?|"
-    r"tenths?|hundredths?|thousandths?|twice|thrice|doubles?|triples?|dozens?|score|gross|tens|hundreds?|thousands?|"
-    r"millions?|billions?|trillions?|multiples?|divisors?|factors?|zero|one|two|three|four|five|six|seven|eight|nine|"
-    r"ten|eleven|twelve|is|are|mod(?:ulo)?|even|odd|prime|percents?|percentage|logs?|minuses)\b"
+from .units import MULTIPLES, is_unit_or_thing
+
+WORD = r"(?:[ap]\.\s?m\.(?![a-z])|[A-Za-z]+(?:'[a-z]+)?(?:\.(?=\s?[a-z]))?|[\u4e00-\u9fff]+)"
+
+# What may stand before a value and says nothing about it.
+_INTRODUCTIONS = """
+    so thus hence therefore the final answer result value is are equals equal to about approximately approx roughly
+    option choice we get have there it total area volume length distance probability perimeter only exactly correct
+    solution solutions ans \u5171 \u5171\u6709 \u4e00\u5171 \u4e00\u5171\u6709 \u603b\u5171 \u603b\u5171\u6709
+    \u7ea6 \u6709 \u7b54\u6848 \u7b54\u6848\u662f \u7b54\u6848\u4e3a \u7b54
+""".split()
+_ANY_INTRODUCTION = "|".join(sorted(_INTRODUCTIONS, key=len, reverse=True))
+_INTRODUCTION = re.compile(
+    rf"(?i)\s*(?:(?:a total of|(?:sum|number|maximum|minimum)\s*(?:is|:|=)|{_ANY_INTRODUCTION})(?![a-z])[\s,:.=]*)+"
 )
-_BEFORE = re.compile(
-    r"(?i)\s*(?:(?:so|thus|hence|therefore|the|final|answer|result|value|is|equals?|about|approximately|approx|option|"
-    r"choice|we|get|have|total|area|volume|length|distance|probability|number|sum|perimeter|maximum|minimum|only)\b"
-    r"[\s,:.]*)+"
-)
-_ANSWER = re.compile(r"(?i)^\s*(?:the )?(?:final )?answer(?: is)?\s*:\s*")
-_SEPARATOR = re.compile(r"(?i)\s*(?:,|;)?\s*(?:and|or|and/or)\s*,?\s*")
-_TEXT = re.compile(r"\\text\{([^{}]*)\}\s*(?:\^\s*\{?\s*(-?[0-9])\s*\}?)?")
-LABEL = re.compile(
-    r"^\s*(?:\\text\{)?\s*(?:(?:[Oo]ption|[Cc]hoice|[Aa]nswer)\s*:?\s*)?\(?([A-Ja-j])[).:](?![0-9])\s*\}?\s*"
-)
-_ANOTHER_LABEL = re.compile(r"\([A-Ja-j]\)|(?<![A-Za-z0-9\\])[A-J](?![A-Za-z0-9])")
-_FUNCTION = re.compile(
-    r"(?:sin|cos|tan|cot|sec|csc|log|ln|exp|lim|max|min|gcd|lcm|arcsin|arccos|arctan|sqrt|frac|pi|infty|deg)\b"
-)
-
-
-def unit(text: str) -> str | None:
-    """The unit a plain answer carries, e.g. 'cm^2', if it is one of the known ones."""
-    match = re.search(r"(?:\\text\{([^{}]*)\}|\b([a-zA-Z]+)) *(?:\^ *\{?([23])\}?)?\s*$", text)
-    if not match:
-        return None
-    words = (match.group(1) or match.group(2) or "").strip(" .").split()
-    power = match.group(3) or ""
-    if words and words[0] in ("square", "sq", "sq.", "cubic"):
-        power, words = ("3" if words[0] == "cubic" else "2"), words[1:]
-    name = words[0] if len(words) == 1 else ""
-    known = _UNIT_OF.get(name) or _UNIT_OF.get(name.lower())
-    return f"{known}^{power}" if known and power else known
-
-
-def texts_as_separators(text: str) -> str:
-    r"""\text{ and } is a comma."""
-    return _TEXT.sub(lambda m: " , " if _SEPARATOR.fullmatch(m.group(1)) else m.group(), text)
-
-
-def drop_texts(text: str) -> str:
-    """The answer without the texts that do not change it; other texts stay, as text or as the numbers in them."""
-    rest = _TEXT.sub("", text)
-    if re.search(r"[0-9]|\\[a-zA-Z]|(?<![a-zA-Z])[a-zA-Z](?![a-zA-Z])|[+*/^=]", rest) is None:
-        return _ANSWER.sub("", re.sub(r"\\text\{([^{}]*)\}", r" \1 ", text))  # the words are the answer
-    letters_only = re.search(r"[0-9]|\\(?:frac|sqrt|pi|infty)", rest) is None
-
-    def dropped(match: re.Match) -> str:
-        content, before = match.group(1), _TEXT.sub("", text[: match.start()])
-        if re.search(r"_\s?\{?\s?$", before):  # x_{\text{max}}: a part of the name
-            return match.group()
-        if re.search(r"[0-9]", content):
-            return f" {content} "
-        if not content.strip(" .,:;") or _UNIT_TEXT.fullmatch(content) and re.search(r"[0-9a-zA-Z)}]", before):
-            return " "
-        if match.group(2) or _MEANING.search(_BEFORE.sub("", content)):
-            return match.group()
-        if _BEFORE.fullmatch(content) or (content.rstrip().endswith(":") and not letters_only):
-            return " "
-        behind = re.search(r"[0-9a-zA-Z)}]", before) is not None
-        return " " if behind and not letters_only and _THINGS.fullmatch(content) else match.group()
-
-    return _TEXT.sub(dropped, text)
-
-
-def drop_label(text: str) -> str:
-    """Without the "(A)" before an answer; "(A)(B)" is two answers."""
-    label = LABEL.match(text)
-    rest = text[label.end() :].strip(" .}") if label else ""
-    return text[label.end() :] if rest and not _ANOTHER_LABEL.search(rest) else text
+_OTHER_WORDS = frozenset("""
+    and or not no yes all every the has per square sq cubic squared cubed except real reals numbers integers such
+    that for other than any positive negative nonnegative nonzero solution exist exists does dne undefined none
+    infinitely many th st nd rd if mod odd even true false between either both neither nor but of at least most more
+    less one two three four
+""".split())  # fmt: skip
 
 
 @lru_cache(maxsize=4000)
-def choice(text: str) -> str | None:
-    """The letter of a multiple choice answer: A, (A), \\text{(A)}, "(A) 42", Option A; None where it names two."""
-    bare = re.sub(r"\\text\{([^{}]*)\}", r" \1 ", text).strip()
-    label = LABEL.match(bare)
-    if label:
-        return None if _ANOTHER_LABEL.search(bare[label.end() :]) else label.group(1)
-    bare = re.sub(r"(?i)(?:the\s)?(?:option|choice|answer)\s*(?:is\b)?:?\s*", "", bare).strip(" .")
+def is_known(word: str) -> bool:
+    """Whether letters outside of \\text are a word and no product: a unit of two letters or more, a word of four."""
+    if not word.isascii():
+        return True
+    word = word if "m." in word else word.rstrip(".")
+    low = word.lower()
+    if len(word) == 2 and word.isupper():
+        return word in ("AM", "PM")  # AB is a side
+    return len(word) > 1 and (
+        is_unit_or_thing(word) or low in _OTHER_WORDS or low in _INTRODUCTIONS
+        or low.removesuffix("s") in MULTIPLES or "." in word
+        or (len(word) > 3 and re.search("[aeiouy]", low) is not None and word[1:].islower() and not word.isupper())
+    )  # fmt: skip
+
+
+def without_introduction(text: str) -> str:
+    """The text behind "The answer is", "There are", "about"; the text itself where it starts otherwise."""
+    match = _INTRODUCTION.match(text)
+    return text[match.end() :] if match else text
+
+
+def without_answer(text: str) -> str:
+    """The words behind "Answer:"."""
+    return re.sub(r"(?i)^\s*(?:the )?(?:final )?answer(?: is)?\s*:?\s*(?=\S)", "", text)
+
+
+LABEL = re.compile(  # the letter of an option before its value
+    r"^\s*(?:\\(?:text|textbf|mathrm|mathbf|textrm|mbox)\s?\{)?\s*(?:(?:[Oo]ption|[Cc]hoice|[Aa]nswer)\s*:?\s*)?"
+    r"\(?([A-Ja-j])[).:](?![0-9])\s*\}?\s*"
+)
+_ANOTHER_LABEL = re.compile(r"\([A-Ja-j]\)|(?<![A-Za-z0-9\\])[A-J](?![A-Za-z0-9])")
+
+
+def without_label(raw: str) -> str:
+    """Without the "(A)" before an answer; "(A)(B)" is two answers, and f: a name."""
+    label = LABEL.match(raw)
+    rest = raw[label.end() :].strip(" .}") if label else ""
+    return raw[label.end() :] if rest and not _ANOTHER_LABEL.search(rest) else raw
+
+
+def choice(raw: str) -> str:
+    r"""The letter of a multiple choice answer: A, (A), \text{(A)}, "(A) 42", Option A; empty where it names two.
+
+    >>> choice("(A)"), choice(r"\textbf{(B)}\ 42"), choice("A or B"), choice("Option C")
+    ('A', 'B', '', 'C')
+    """
+    bare = (
+        re.sub(r"\\(?:text|mathrm|textbf|mathbf|textrm|mbox)\s?\{([^{}]*)\}", r" \1 ", raw)
+        .replace("\\ ", " ")
+        .strip(" $.")
+    )
+    if label := LABEL.match(bare):
+        return "" if _ANOTHER_LABEL.search(bare[label.end() :]) else label.group(1)
+    bare = re.sub(r"(?i)(?:the\s)?(?:correct\s)?(?:option|choice|answer)\s*(?:is\b)?:?\s*", "", bare).strip(" .")
     match = re.fullmatch(r"\(?\s*([A-Z])\s*\)?", bare)
-    return match.group(1) if match else None
+    return match.group(1) if match else ""
 
 
-def is_words(text: str) -> bool:
-    """Nothing but words: "Evelyn", "no solution"; not x, not xy, not sin x."""
-    if not re.fullmatch(r"[A-Za-z .,'!?\-]*[A-Za-z]{3}[A-Za-z .,'!?\-]*", text):
-        return text.lower() == "no"
-    return _FUNCTION.match(text.strip()) is None
+_PHRASES = {  # sayings with one meaning
+    "no solution": r"(?:there (?:is|are) |has )?no (?:real )?(?:solutions?|roots?)|\u65e0\u89e3",
+    "does not exist": r"(?:the )?(?:limit )?(?:does not|doesn't) exist|dne|\u4e0d\u5b58\u5728",
+    "infinitely many": r"(?:there are )?(?:infinitely many|infinite)(?: solutions)?|\u65e0\u7a77\u591a(?:\u4e2a)?",
+    "yes": r"yes|\u662f", "no": r"no|\u5426",
+}  # fmt: skip
+_PHRASES = [(re.compile(pattern), meaning) for meaning, pattern in _PHRASES.items()]
 
 
-def has_text(text: str) -> bool:
-    """Whether there are words other than in the index of a name."""
-    return "\\text{" in re.sub(r"_\s?\{?\s?\\text\{[^{}]*\}", "", text)
-
-
-def _said(text: str) -> str:
-    """Words without case and punctuation; single letters keep their case, mathematics its signs and brackets."""
-    text = re.sub(r"[A-Za-z]{2,}", lambda m: m.group().lower(), re.sub(r"\\text\{([^{}]*)\}", r" \1 ", text))
-    return re.sub(r"[\s.!?'~]|\\[,;:! ]", "", text)
+def phrase(text: str) -> str:
+    """Words with the sayings of one meaning in one form, without case and punctuation."""
+    bare = re.sub("[A-Za-z]{2,}", lambda m: m.group().lower(), re.sub(r"[\s~]+", " ", text).strip(" .!?,"))
+    bare = re.sub(r"^(?:an?|the) ", "", bare)
+    return next((meaning for pattern, meaning in _PHRASES if pattern.fullmatch(bare)), bare)
 
 
 def same_words(gold: str, answer: str) -> bool:
-    """Equality of words, or of words with mathematics in them. Three letters may be a product, whose case counts."""
+    """Equality of words, or of words with mathematics in them; single letters keep their case."""
     if all(re.fullmatch("[A-Za-z]{3}", text) and text.lower() not in ("yes", "odd") for text in (gold, answer)):
         return gold == answer or (gold[1:] == answer[1:] and gold.lower() == answer.lower())
-    if is_words(gold) and is_words(answer):
-        return re.sub("[^a-z]", "", gold.lower()) == re.sub("[^a-z]", "", answer.lower())
-    return _said(gold) == _said(answer)
+    return _said(gold) == _said(answer) or phrase(gold) == phrase(answer)
+
+
+def _said(text: str) -> str:
+    text = re.sub(r"[A-Za-z]{2,}", lambda m: m.group().lower(), text)
+    return re.sub(r"[\s.!?'~]|\\[,;:! ]", "", text)

@@ -1,59 +1,44 @@
-"""A worker process, which may be killed: compares answers that need algebra, one JSON object per line (pool.py).
+"""A worker process, which may be killed: compares parsed answers that need algebra, one per line (pool.py).
 
-    -> {"golds": [...], "answer": "..."}    <- {"equal": bool, "unparsed": bool}, {"too_large": true}, {"error": why}
-    -> {"gold": "..."}                      <- {"unparsed": bool}
+    -> {"golds": [Value, ...], "answer": Value}    <- {"equal": bool, "unparsed": bool}
+                                                      or {"too_large": true}, {"error": why}
+    -> {"gold": Value}                             <- {"unparsed": bool}
 
-Its first line is {"ready": true}, or {"broken": why} if math-verify cannot be imported. The limits here are the
-kernel's: memory by RLIMIT_AS, CPU time by a profiling timer whose default action ends the process, whatever it is doing
-and whether or not anyone still waits; the caller adds a wall clock.
+A request is a pickle in base64 from the process that started this one, a reply a JSON object. Its first line is
+{"ready": true}, or {"broken": why} if math-verify cannot be imported. The limits here are the kernel's: memory by
+RLIMIT_AS, CPU time by a profiling timer whose default action ends the process, whatever it is doing and whether or not
+anyone still waits; the caller adds a wall clock.
 """
 
 import ctypes
 import json
 import os
+import pickle
 import resource
 import signal
 import sys
+from base64 import b64decode
 
-from . import compare
-from .expression import read_scalar
-from .scalars import TooLargeError, by_value
-
-
-class Pair:
-    """Compares one pair of scalars for `compare`, and records whether a gold could not be parsed."""
-
-    def __init__(self, verify):
-        self.verify, self.unparsed = verify, False
-
-    def __call__(self, gold: str, answer: str) -> bool:
-        if (verdict := by_value(gold, answer)) is not None:
-            return verdict
-        gold_value, answer_value = self.verify.parsed(gold), self.verify.parsed(answer)
-        self.unparsed |= gold_value is None
-        if gold_value is None or answer_value is None or _differ_in_case(gold, answer):
-            return False
-        return self.verify.by_math_verify(gold, answer, gold_value, answer_value)
+from .compare import equal
+from .identity import TooLargeError
+from .parse import Value
 
 
-def _differ_in_case(gold: str, answer: str) -> bool:
-    """2A against 2a: math-verify reads both as a."""
-    letters = [compare.letters(text) for text in (gold, answer)]
-    return letters[0] != letters[1] and {c.lower() for c in letters[0]} == {c.lower() for c in letters[1]}
-
-
-def answer_request(request: dict, verify) -> dict:
-    """The reply to one line."""
+def answer_request(request: dict, algebra) -> dict:
+    """The reply to one request."""
+    compared = algebra.Algebra()
     if "gold" in request:
-        unread = [scalar for scalar in compare.scalars(request["gold"]) if read_scalar(scalar) is None]
-        return {"unparsed": any(verify.parsed(scalar) is None for scalar in unread)}
-    unparsed = False
-    for gold in request["golds"]:
-        pair = Pair(verify)
-        if compare.compare(gold, request["answer"], pair):
-            return {"equal": True, "unparsed": False}
-        unparsed |= pair.unparsed
-    return {"equal": False, "unparsed": unparsed}
+        return {"unparsed": any(compared.tree(scalar) is None for scalar in scalars(request["gold"]))}
+    same = any(equal(gold, request["answer"], compared) for gold in request["golds"])
+    unread = {scalar.core for gold in request["golds"] for scalar in scalars(gold)} & compared.unread
+    return {"equal": same, "unparsed": bool(unread) and not same}
+
+
+def scalars(value: Value) -> list[Value]:
+    """The scalars of a value whose trees are not known yet."""
+    if value.kind == "scalar":
+        return [value] if value.tree is None else []
+    return [scalar for part in value.parts if isinstance(part, Value) for scalar in scalars(part)]
 
 
 def main() -> None:
@@ -70,15 +55,15 @@ def main() -> None:
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever a library prints must not reach the pipe
     try:
-        from . import verify  # sympy and math-verify: 0.4 s, and where they are missing the caller has to know
+        from . import algebra  # sympy and math-verify: 0.4 s, and where they are missing the caller has to know
     except Exception as error:
         print(json.dumps({"broken": f"{type(error).__name__}: {error}"}), file=replies, flush=True)
         return
     print(json.dumps({"ready": True}), file=replies, flush=True)
-    for line in sys.stdin:
+    for line in sys.stdin.buffer:
         signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
         try:
-            reply = answer_request(json.loads(line), verify)
+            reply = answer_request(pickle.loads(b64decode(line)), algebra)
         except TooLargeError:
             reply = {"too_large": True}
         except Exception as error:  # counted as "error" by the caller

@@ -142,11 +142,3 @@ def test_the_requirements_bring_what_is_imported_and_pytests_plugins():
     }
     assert missing == set()
     assert "pytest-timeout" in names  # pyproject.toml sets its `timeout`
-
-
-def test_the_fast_tier_names_tests_that_are_there():
-    """The gate runs the full tier, which would not notice."""
-    names = re.search(r"^FAST=\((.*?)^\)", (ROOT / "tests" / "run.sh").read_text(), re.M | re.S).group(1)
-    for name in re.findall(r"^\s+(\S+)", names, re.M):
-        file, _, function = name.partition("::")
-        assert f"def {function}" in (ROOT / file).read_text(), name

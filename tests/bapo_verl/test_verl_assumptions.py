@@ -3,7 +3,7 @@
 CONTRIBUTING.md says how to move to another version. Each test says what is relied on, and its mark `used_by` in which
 of our files. Where it fails, verl has changed it: read verl's new code, change our file, then the test. What needs more
 than a look at verl is tested in other files: `ELSEWHERE` names those tests. Several fail when a workaround is no longer
-needed, so that it can be deleted. What recipe/ needs of verl is tested in recipe/ and test_laboratory.py.
+needed, so that it can be deleted. What recipe/ needs of verl is tested in tests/recipe/.
 """
 
 import ast
@@ -131,13 +131,13 @@ ELSEWHERE = [
         "vLLM's reload of packed weights, and of a tied head",
         "bapo_verl/cpu/worker_extension.py",
     ),
-    ("test_math_reward.py::test_reward_managers", "how each reward manager calls a function", "reward/math_reward.py"),
+    ("reward/test_as_verl_calls_it.py::test_reward_managers", "how each reward manager calls a function", "reward/math_reward.py"),
     (
-        "test_math_reward.py::test_survives_being_sent_to_another_process",
+        "reward/test_as_verl_calls_it.py::test_survives_being_sent_to_another_process",
         "verl loads the reward by path and may pickle it by value",
         "reward/math_reward.py",
     ),
-    ("test_math_reward.py::test_verls_validation_takes_the_dict", "the columns of a validation", "reward/grade.py"),
+    ("reward/test_results.py::test_verls_validation_takes_the_dict", "the columns of a validation", "reward/grade.py"),
 ]
 
 

@@ -1,0 +1,146 @@
+r"""Units: a table of names with their size and dimension, and the counted things that a bare number may carry.
+
+Two quantities with units are equal if their dimensions agree and their values do after conversion: 5 km is 5000 m. A
+unit that only one side writes is the one that was asked for and is dropped, unless it counts several (`SEVERAL`).
+"""
+
+import re
+from fractions import Fraction
+from functools import lru_cache
+from typing import NamedTuple
+
+_TABLE = {  # dimension: names of one unit, and its size in the first unit of the dimension
+    "length": [("m meter metre", 1), ("mm millimeter millimetre", "1/1000"), ("cm centimeter centimetre", "1/100"),
+               ("km kilometer kilometre", 1000), ("in inch inches", "0.0254"), ("ft foot feet", "0.3048"),
+               ("yd yard", "0.9144"), ("mi mile", "1609.344"), ("nm nanometer", "1e-9"), ("dm decimeter", "1/10")],
+    "mass": [("kg kilogram", 1), ("g gram", "1/1000"), ("mg milligram", "1e-6"), ("lb lbs pound", "0.45359237"),
+             ("oz ounce", "0.028349523125"), ("ton tons", "907.18474"), ("tonne", 1000)],
+    "time": [("s sec second", 1), ("ms millisecond", "1/1000"), ("min minute", 60), ("h hr hrs hour", 3600),
+             ("day", 86400), ("week", 604800), ("fortnight", 1209600)],
+    "months": [("month", 1), ("year yr yrs", 12), ("decade", 120), ("century centuries", 1200)],
+    "angle": [("\u00b0 deg degree", 1)], "radian": [("rad radian", 1)],
+    "celsius": [("\u00b0C Celsius celsius", 1)], "fahrenheit": [("\u00b0F Fahrenheit fahrenheit", 1)],
+    "kelvin": [("K kelvin", 1)],
+    "dollar": [("$ dollar usd USD", 1), ("\u00a2 cent", "1/100")], "euro": [("\u20ac euro", 1)],
+    "sterling": [("\u00a3 GBP", 1)], "yuan": [("\u00a5 yuan rmb RMB \u5143", 1)], "rupee": [("\u20b9 rupee Rs", 1)],
+    "percent": [("%", 1)], "unit": [("unit", 1)], "pm": [("pm p.m p.m. PM", 1)], "am": [("am a.m a.m. AM", 1)],
+    "energy": [("J joule", 1), ("kJ kilojoule", 1000)], "force": [("N newton", 1)], "power": [("W watt", 1)],
+    "voltage": [("V volt", 1)], "frequency": [("Hz hertz", 1)], "amount": [("mol mole", 1)],
+    "length^3": [("L l liter litre", "1/1000"), ("mL ml milliliter cc", "1e-6"), ("gallon gal", "0.003785411784")],
+    "length time^-1": [("mph", "0.44704"), ("kph kmh", "5/18")],
+}  # fmt: skip
+_COUNTED = frozenset(
+    """
+    apple arrangement ball banana bead bean bill bird block book bottle box boy brick bug bus cake candy car card
+    cat chair chicken child children class coin combination committee configuration cookie cow crate cup customer
+    cycle diagonal digit divisor dog duck edge egg element employee equation face fish flower function game girl
+    goal goat grape group guest handshake hat heart horse house inhabitant integer intersection kid leg letter line
+    lion marble match member men method mile move name number orange orchestra ordering outcome page paper part path
+    peach pear pen pencil penguin people permutation person pet piece pie player point pole polygon possibility
+    possibilities problem question rabbit rectangle region ring root rope round route row seat selection sequence
+    set shape sheep shirt side sock solution song spot stamp step stick sticker stone student subset team term test
+    ticket tile time tournament toy tree triangle trip tuple turn value vertex vertices vote way widget window
+    winner woman women word worker \u4e2a \u79cd \u4eba \u6b21 \u6761 \u53ea \u5757 \u5f20 \u672c \u4f4d \u540d
+    \u9897 \u68f5 \u7ec4 \u9879 \u79cd\u65b9\u6cd5
+""".split()
+)  # things that are counted; numbers of several (pairs, dozens, nines) are not here
+_ADJECTIVES = frozenset(
+    "green red blue white black yellow different distinct possible ordered real integer total".split()
+)
+MULTIPLES = {
+    "hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12, "score": 20,
+    "gross": 144, "lakh": 10**5, "crore": 10**7, 
+    "\u5341": 10, "\u767e": 100, "\u5343": 1000, "\u4e07": 10**4, "\u4ebf": 10**8,
+}  # fmt: skip
+SEVERAL = frozenset("decade century centuries fortnight".split())  # units that a bare ground truth does not accept
+
+
+class Unit(NamedTuple):
+    """A unit of size `factor` in its dimension; `plain` where a number without a unit may stand for it."""
+
+    factor: Fraction
+    dimension: tuple[tuple[str, int], ...]
+    plain: bool = True
+
+
+def _dimension(text: str) -> tuple[tuple[str, int], ...]:
+    return tuple((base, int(power or 1)) for base, _, power in (part.partition("^") for part in text.split()))
+
+
+_UNITS = {
+    name: (Fraction(size), _dimension(dimension))
+    for dimension, rows in _TABLE.items()
+    for names, size in rows
+    for name in names.split()
+}
+_TOKEN = re.compile(
+    r"\s*(?:(?P<power>\^\{?-?[0-9]\}?)|(?P<mark>[/*.]|\\cdot|\\times)|(?P<word>[ap]\.\s?m\.?|[^\s/^*.\\]+)\.?)"
+)
+
+
+def _singular(word: str, known) -> str | None:
+    """The form of a word, as written, in lower case or without its plural, that is one of `known`."""
+    forms = (word, word.lower()) if len(word) > 2 else (word,)
+    return next(
+        (end for form in forms for end in (form, form.removesuffix("s"), form.removesuffix("es")) if end in known), None
+    )
+
+
+def is_unit_or_thing(word: str) -> bool:
+    return _singular(word, _UNITS) is not None or _singular(word, _COUNTED) is not None or word in _ADJECTIVES
+
+
+@lru_cache(maxsize=2000)
+def read_unit(text: str) -> Unit | None:
+    r"""The unit that a text names, None if any word of it is no unit.
+
+    >>> read_unit("km/h").factor, read_unit("sq. cm").dimension, read_unit("dozen"), read_unit("m/s^2").dimension[1][1]
+    (Fraction(5, 18), (('length', 2),), None, -2)
+    """
+    factor, powers, sign, power, at, plain = Fraction(1), {}, 1, 1, 0, True
+    last = None
+    while at < len(text.rstrip()):
+        match = _TOKEN.match(text, at)
+        if match is None:
+            return None
+        at, word = match.end(), match.group("word")
+        if match.group("power") or word in ("squared", "cubed"):
+            if last is None:
+                return None
+            extra = {"squared": 2, "cubed": 3}.get(word) or int(match.group("power").strip("^{}"))
+            factor, powers = _times(factor, powers, last[0], last[1] * (extra - 1))
+            last = None
+        elif match.group("mark") or word == "per":
+            sign = -1 if word == "per" or match.group("mark") == "/" else sign
+        elif word in ("square", "sq", "cubic", "cu"):
+            power = 2 if word.startswith("sq") else 3
+        elif (name := _singular(word, _UNITS)) is None:
+            return None
+        else:
+            plain &= name not in SEVERAL
+            found = _UNITS[name]
+            last = (found, sign)
+            factor, powers = _times(factor, powers, found, sign * power)
+            sign, power = 1, 1
+    dimension = tuple(sorted((base, n) for base, n in powers.items() if n))
+    return Unit(factor, dimension, plain) if dimension else None
+
+
+def _times(factor: Fraction, powers: dict, unit: tuple, power: int) -> tuple[Fraction, dict]:
+    size, dimension = unit
+    return factor * size**power, powers | {base: powers.get(base, 0) + n * power for base, n in dimension}
+
+
+def read_counted(text: str) -> Unit | None:
+    """Things counted: "apples", "green marbles"; other words in one are kept, and no bare number stands for them."""
+    words = text.lower().strip(" .").split()
+    if not words or len(words) > 3 or not all(word in _ADJECTIVES for word in words[:-1]):
+        return None
+    if thing := _singular(words[-1], _COUNTED):
+        return Unit(Fraction(1), ((" ".join([*words[:-1], thing]), 1),))
+    if len(words) == 1 and re.fullmatch(r"[a-z]{3,}", words[0]) and words[0] not in _OPERATIONS:
+        return Unit(Fraction(1), ((words[0].removesuffix("s"), 1),), plain=False)
+    return None
+
+
+_OPERATIONS = frozenset("squared cubed factorial modulo mod more less each inverse exists".split())
