@@ -93,7 +93,8 @@ def test_the_metrics_that_a_page_names_are_logged(page, metric):
     assert metric in METRICS
 
 
-KEY = r"(?<![\w/.])\+?((?:actor_rollout_ref|algorithm|data|reward|trainer|transfer_queue|ray_kwargs)\.(?!py\b)[a-z_][\w.]*\w)"
+NODES = "actor_rollout_ref|algorithm|data|reward|trainer|transfer_queue|ray_kwargs"
+KEY = rf"(?<![\w/.])\+?((?:{NODES})\.(?!py\b)[a-z_][\w.]*\w)"
 
 
 @pytest.mark.parametrize(("page", "key"), everywhere(KEY))

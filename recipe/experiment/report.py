@@ -71,8 +71,8 @@ def result_sentence(results: Results) -> str:
     """The sentence of the repository's README."""
     ours, app_a = (interval(results.to_grpo(MAIN, method)) for method in ("bapo", "bapo_app_a"))
     text = (
-        "In [a controlled experiment](recipe/experiment/README.md) with a tiny model, eight updates on a batch and every "
-        f"method at its own best learning rate, the mean reward of BAPO minus that of GRPO was {ours} with the numbers "
+        "In [a controlled experiment](recipe/experiment/README.md) with a tiny model, eight updates on a batch and "
+        f"every method at its own best learning rate, the mean reward of BAPO minus that of GRPO was {ours} with the numbers "
         f"of the paper's Sec. 5.1 and {app_a} with those of its App. A (95% intervals; rewards are 0 or 1)."
     )
     return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)

@@ -131,7 +131,11 @@ ELSEWHERE = [
         "vLLM's reload of packed weights, and of a tied head",
         "bapo_verl/cpu/worker_extension.py",
     ),
-    ("reward/test_as_verl_calls_it.py::test_reward_managers", "how each reward manager calls a function", "reward/math_reward.py"),
+    (
+        "reward/test_as_verl_calls_it.py::test_reward_managers",
+        "how each reward manager calls a function",
+        "reward/math_reward.py",
+    ),
     (
         "reward/test_as_verl_calls_it.py::test_survives_being_sent_to_another_process",
         "verl loads the reward by path and may pickle it by value",

@@ -61,7 +61,7 @@ def test_a_script_is_short_and_its_command_is_in_plain_sight(script):
 def test_one_script_three_algorithms(script, stubs):
     """The same command thrice: it differs in the flag, and in the folder so that none resumes another's checkpoint.
 
-    tests/recipe/test_config.py composes every algorithm with every number of updates.
+    tests/recipe/test_recipes.py composes every algorithm with every number of updates.
     """
     seen = []
     for algorithm, updates in itertools.product(("bapo", "grpo", "clip_higher"), UPDATES.values()):
