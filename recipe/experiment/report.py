@@ -72,8 +72,8 @@ def result_sentence(results: Results) -> str:
     ours, app_a = (interval(results.to_grpo(MAIN, method)) for method in ("bapo", "bapo_app_a"))
     text = (
         "In [a controlled experiment](recipe/experiment/README.md) with a tiny model, eight updates on a batch and "
-        f"every method at its own best learning rate, the mean reward of BAPO minus that of GRPO was {ours} with the numbers "
-        f"of the paper's Sec. 5.1 and {app_a} with those of its App. A (95% intervals; rewards are 0 or 1)."
+        f"every method at its own best learning rate, the mean reward of BAPO minus that of GRPO was {ours} with the "
+        f"numbers of the paper's Sec. 5.1 and {app_a} with those of its App. A (95% intervals; rewards are 0 or 1)."
     )
     return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
 
@@ -133,8 +133,12 @@ def draw_curves(axes: Axes, results: Results, methods: list[str], against: str) 
         axes.plot(x[order], middle, "o-", color=colour, label=label(results.plan, method), markersize=3)
         axes.fill_between(x[order], low, high, color=colour, alpha=0.12, linewidth=0)
     axes.set_xscale("log")
+    if against == "lr":
+        rates = results.plan.regimes[MAIN]["rates"]
+        axes.set_xticks(rates, [f"{rate:g}" for rate in rates])
+        axes.minorticks_off()
     axes.legend(fontsize=7)
-    axes.set_ylim(0.35, None)
+    axes.set_ylim(0.5, None)
     axes.grid(alpha=0.3)
 
 

@@ -69,6 +69,8 @@ def test_the_gpus_command_composes(environment, tmp_path):
 
 @pytest.mark.skipif(not importlib.util.find_spec("vllm"), reason="vLLM is not installed: the engine's tests ran alone")
 def test_the_demos_pipeline_trains(device, environment, status, tmp_path):
+    if device == "cpu":
+        pytest.skip("tests/pipeline has it on the CPU")
     run = tmp_path / "run"
     watcher = [sys.executable, "-m", "recipe.demo.demo", "-o", str(run), "--"]
     process = subprocess.Popen(
@@ -91,7 +93,7 @@ def test_the_demos_pipeline_trains(device, environment, status, tmp_path):
         assert 0 < step["critic/score/mean"] < 1 and math.isfinite(step["actor/grad_norm"])
         assert 1.2 <= step["actor/bapo/c_high"] <= 3.0 and 0.6 <= step["actor/bapo/c_low"] <= 0.9
     correlations = [step[CORRELATION] for step in steps]
-    assert min(correlations) > (0.99 if device == "cpu" else 0.95)  # in bf16 vLLM's kernels round otherwise
+    assert min(correlations) > 0.95  # in bf16 vLLM's kernels round otherwise
     last = steps[-1]
     status(
         f"the demo's pipeline with vLLM, {STEPS} steps",
