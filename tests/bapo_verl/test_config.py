@@ -118,6 +118,7 @@ MEGATRON = "actor_rollout_ref.actor.megatron"
 DCP = [f"{MEGATRON}.dynamic_context_parallel=True", f"{MEGATRON}.max_seqlen_per_dp_cp_rank=4096"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("defaults", "flags", "c_high_max"),
     [("ppo_trainer, {algorithm: bapo}, _self_", [], 2.0), ("ppo_trainer, _self_", ["+algorithm=bapo"], 3.0)],
@@ -145,6 +146,7 @@ def test_every_value_of_a_preset_has_its_source_above_it(preset):
             assert lines[block - 1].startswith("#"), f"{preset}.yaml:{number + 1} has no comment above it: {line}"
 
 
+@pytest.mark.slow
 def test_the_command_composes_from_any_directory_and_the_driver_starts_no_ray(tmp_path):
     done = main_ppo(tmp_path, "+algorithm=bapo", "--cfg", "job", "-p", KEY)
     assert done.returncode == 0, done.stderr
@@ -186,6 +188,7 @@ def test_bad_input_is_an_error_on_the_driver_before_ray_starts(tmp_path, argumen
     assert "ray init kwargs" not in done.stdout and "Started a local Ray instance" not in done.stderr
 
 
+@pytest.mark.slow
 def test_what_changes_nothing_is_a_warning_on_the_driver_and_the_run_goes_on(tmp_path):
     """Up to a wrong value behind the checks, so that Ray does not start."""
     wrong = ["actor_rollout_ref.actor.loss_agg_mode=no_such_mode", "actor_rollout_ref.actor.clip_ratio_high=0.28"]
@@ -195,6 +198,7 @@ def test_what_changes_nothing_is_a_warning_on_the_driver_and_the_run_goes_on(tmp
     assert "engine is not available" not in done.stderr  # verl's engines are not imported, as by stock verl
 
 
+@pytest.mark.slow
 def test_a_worker_that_makes_the_config_registers_the_loss_and_the_engines():
     """In a process of its own, where nothing else has. Ray's answer is the only thing that is not real."""
     code = (
@@ -208,6 +212,7 @@ def test_a_worker_that_makes_the_config_registers_the_loss_and_the_engines():
     assert done.stdout.split() == ["False", "True", "compute_policy_loss_bapo"], done.stderr
 
 
+@pytest.mark.slow
 def test_the_plugin_is_what_makes_the_flag_known(tmp_path, monkeypatch):
     monkeypatch.setenv("VERL_USE_EXTERNAL_PLUGINS", "none")
     done = main_ppo(tmp_path, "+algorithm=bapo", "--cfg", "job")

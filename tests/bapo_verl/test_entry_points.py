@@ -34,6 +34,8 @@ from tests.bapo_verl.engine_batch import SEQUENCES, UPDATES, VOCABULARY, save_ti
 from tests.bapo_verl.engine_runs import allow_fsdp1_on_cpu
 from tests.bapo_verl.ranks import run_ranks
 
+pytestmark = pytest.mark.slow
+
 KEY = "actor_rollout_ref.actor.policy_loss"
 STOCK = "hydra.searchpath=[pkg://verl.trainer.config]"
 MAINS = {"one_step_off": "one_step_off_policy.main_ppo", "fully_async": "fully_async_policy.fully_async_main"}

@@ -51,6 +51,7 @@ def test_it_asks_for_the_stock_verl(wheel):
         assert len([line for line in required if f'extra == "{extra}"' in line]) == len(lines_of(file)), extra
 
 
+@pytest.mark.slow
 def test_the_flag_composes_from_it_in_another_directory(wheel, tmp_path):
     target = tmp_path / "site"
     install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(target), str(wheel)]
