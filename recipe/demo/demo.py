@@ -82,15 +82,15 @@ def stored(lr: float) -> pandas.DataFrame:
 
 
 def draw_beside(run: list, others: pandas.DataFrame, directory: Path) -> Path:
-    """training.png: the run, and a band from the lowest to the highest reward of the stored ones."""
-    settings = {"this run": [run]}
+    """training.png: the run, and behind its reward the mean of the stored ones, with a band from lowest to highest."""
+    figure, path = draw_figure(FIGURES["training"], {"this run": [run]}), directory / "training.png"
     if len(others):
-        columns = ("reward_lowest", "reward", "reward_highest")
-        steps = others["step"].tolist()
-        band = [[(step, {REWARD: value}) for step, value in zip(steps, others[c], strict=True)] for c in columns]
-        settings["GRPO, stored"] = band
-    path = directory / "training.png"
-    draw_figure(FIGURES["training"], settings).savefig(path, dpi=110)
+        reward = figure.axes[0]
+        band = [others[column] for column in ("reward_lowest", "reward_highest")]
+        reward.fill_between(others["step"], *band, color="0.85", zorder=0)
+        reward.plot(others["step"], others["reward"], color="0.5", zorder=0, label="stored runs of GRPO")
+        reward.legend(fontsize=8, frameon=False)
+    figure.savefig(path, dpi=110)
     return path
 
 
