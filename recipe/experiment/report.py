@@ -168,27 +168,9 @@ def long_figure(steps: pandas.DataFrame, plan: Plan) -> Figure:
     return figure
 
 
-def claims_figure(results: Results) -> Figure:
-    """Each claim's difference with its interval, in units of its margin."""
-    figure = Figure(figsize=(9, 4.5), layout="constrained")
-    axes, names = figure.subplots(), []
-    for y, claim in enumerate(reversed(results.claims())):
-        margin, found = results.margin[claim["outcome"]], claim["difference"]
-        axes.plot([found.low / margin, found.high / margin], [y, y], color="#0072B2")
-        axes.plot(found.value / margin, y, "o", color="#0072B2")
-        first, second = (label(results.plan, name) for name in claim["pair"])
-        names.append(f"{first} minus {second}\n{OUTCOMES[claim['outcome']]}, {REGIMES[claim['regime']]}")
-    axes.set_yticks(range(len(names)), names, fontsize=6)
-    axes.axvspan(-1, 1, color="0.9")
-    axes.axvline(0, color="0.5", linewidth=0.8)
-    axes.set_xlabel("difference in units of the margin (grey: too small to matter)", fontsize=8)
-    return figure
-
-
 def figures(results: Results, steps: pandas.DataFrame) -> Iterator[tuple[str, Figure]]:
     yield "learning_rate", curves_figure(results, "lr", "learning rate")
     yield "kl", curves_figure(results, "kl", "KL of a step")
-    yield "claims", claims_figure(results)
     yield "long", long_figure(steps, results.plan)
 
 
