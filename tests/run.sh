@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The tests, in the environment of the demo (made if it is not there). Other arguments go to pytest.
 #
-#     bash tests/run.sh          every test, with verl's other engines in a second environment (half an hour)
+#     bash tests/run.sh          every test, with verl's other engines in a second environment (45 minutes)
 #     bash tests/run.sh fast     lint and the tests that no marker calls slow (under three minutes)
 #     bash tests/run.sh gpu      tests/gpu on one NVIDIA GPU, in the environment that is active: requirements.txt, or the
 #                                shorter list of tests/gpu/requirements-engine.txt (under ten minutes)
