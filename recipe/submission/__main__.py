@@ -27,7 +27,7 @@ LIMIT = 2_000_000  # bytes in all
 BROUGHT = ("bapo_verl/*", "reward/*", "recipe/*", "examples/*", "requirements*.txt", "tests/requirements.txt")
 BROUGHT += ("pyproject.toml", "LICENSE", "CITATION.cff")
 LEFT = ("recipe/README.md", "recipe/REQUIRED_VERL.txt", "recipe/submission/*", "*.png", "*.parquet")
-LEFT += ("recipe/demo/*", "recipe/experiment/*", "recipe/tiny_task/*", "recipe/miniature/*")
+LEFT += ("recipe/demo/*", "recipe/experiment/*", "recipe/tiny_task/*")
 LEFT += (
     "examples/README.md",
     "examples/benchmark*",
