@@ -1,6 +1,4 @@
-"""What the runs say: each claim of design.yaml with its difference, interval and verdict, and a row for each method.
-
-    python -m recipe.experiment.analysis        reads runs.parquet and prints both tables
+"""What the runs say: each claim of design.yaml with its difference, interval and verdict, and each method's curve.
 
 Tests and intervals are those of scipy and statsmodels.
 """
@@ -14,8 +12,7 @@ import pandas
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from recipe.experiment.design import MAIN, Plan, best_rate
-from recipe.experiment.run import RUNS
+from recipe.experiment.design import MAIN, Plan, best_rate, rows_of
 
 RESAMPLES = 2000
 
@@ -50,11 +47,11 @@ class Results:
 
     def at_best(self, regime: str, method: str, column: str) -> np.ndarray:
         """A value of each run that judges, at the rate that was chosen."""
-        rows = self.judged[(self.judged["regime"] == regime) & (self.judged["method"] == method)]
+        rows = rows_of(self.judged, regime, method)
         return rows[rows["lr"] == self.best_rate(regime, method)][column].to_numpy()
 
     def curve(self, regime: str, method: str) -> Curve:
-        rows = self.judged[(self.judged["regime"] == regime) & (self.judged["method"] == method)]
+        rows = rows_of(self.judged, regime, method)
         groups = dict(list(rows.groupby("lr")))
         kl, area = ([groups[rate][column].to_numpy() for rate in sorted(groups)] for column in ("kl", "area"))
         return Curve(sorted(groups), kl, area)
@@ -127,8 +124,8 @@ def means(values: list[np.ndarray]) -> np.ndarray:
 def tolerance(curve: Curve, within: float) -> float:
     """Octaves of the learning rate, around the best one, in which the area is within `within` of the best.
 
-    >>> tolerance(Curve([1.0, 2.0, 4.0], [], [np.array([0.6]), np.array([0.8]), np.array([0.7])]), 0.05)
-    0.75
+    >>> tolerance(Curve([1.0, 2.0, 4.0], [], [np.array([0.5]), np.array([0.75]), np.array([0.6875])]), 0.0625)
+    1.25
     """
     octaves, area = np.log2(curve.rates), means(curve.area)
     least, best = area.max() - within, int(area.argmax())
@@ -163,13 +160,3 @@ def verdict(found: Difference, p: float, margin: float) -> str:
     if found.low > -margin:
         return f"not lower by {margin:g} or more"
     return "open"
-
-
-def main() -> None:
-    results = Results(pandas.read_parquet(RUNS), Plan.read())
-    for claim in results.claims():
-        print(claim["pair"], claim["regime"], claim["outcome"], claim["difference"], claim["p"], claim["verdict"])
-
-
-if __name__ == "__main__":
-    main()

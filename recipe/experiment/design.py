@@ -37,9 +37,13 @@ def fixed(bounds: list[float]) -> dict:
     return dict(c_low_start=low, c_low_max=low, c_high_start=high, c_high_max=high)
 
 
+def rows_of(table: pandas.DataFrame, regime: str, method: str) -> pandas.DataFrame:
+    return table[(table["regime"] == regime) & (table["method"] == method)]
+
+
 def best_rate(table: pandas.DataFrame, regime: str, method: str) -> float | None:
     """The rate with the most reward in the runs of a method that choose; None before there are any."""
-    rows = table[(table["regime"] == regime) & (table["method"] == method)]
+    rows = rows_of(table, regime, method)
     return float(rows.groupby("lr")["area"].mean().idxmax()) if len(rows) else None
 
 
@@ -69,7 +73,8 @@ class Plan:
         if "mean_of" not in own:
             return own.get("bounds")
         rate = best_rate(chosen, MAIN, own["mean_of"])
-        rows = chosen[(chosen["regime"] == MAIN) & (chosen["method"] == own["mean_of"]) & (chosen["lr"] == rate)]
+        rows = rows_of(chosen, MAIN, own["mean_of"])
+        rows = rows[rows["lr"] == rate]
         return [round(float(rows[bound].mean()), 2) for bound in ("c_low", "c_high")]
 
     def names(self, regime: str, chosen: pandas.DataFrame) -> list[str]:
@@ -89,8 +94,7 @@ class Plan:
             rates = [best / 2, best, best * 2]
         else:
             rates = list(self.regimes[regime]["rates"])
-        rows = chosen[(chosen["regime"] == regime) & (chosen["method"] == method)]
-        rates = sorted({*rates, *rows["lr"]})
+        rates = sorted({*rates, *rows_of(chosen, regime, method)["lr"]})
         best = best_rate(chosen, regime, method)
         if best == rates[0]:
             rates.insert(0, best / 2)

@@ -9,7 +9,7 @@ import json
 import random
 import time
 from collections import deque
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -235,6 +235,5 @@ def train(setting: Setting, output: Path) -> None:
         for step in range(1, setting.steps + 1):
             log.write(json.dumps({"step": step, "data": run.step()}) + "\n")
     seconds = time.perf_counter() - started
-    setting_of_run = {f.name: getattr(setting, f.name) for f in fields(setting)}
-    output.with_suffix(".json").write_text(json.dumps(setting_of_run | {"seconds": seconds}))
+    output.with_suffix(".json").write_text(json.dumps(asdict(setting) | {"seconds": seconds}))
     part.rename(output)
