@@ -17,8 +17,6 @@ from bapo_verl.cpu import patches, platform, vllm_metadata  # noqa: F401  import
 
 # verl registers its FSDP engine for the device names "cuda" and "npu" only; nothing in it is special to CUDA.
 os.environ.setdefault("VERL_ENGINE_DEVICE", "cuda")
-# vLLM guesses its platform from the version of the distribution `vllm`, which has no "+cpu" here.
-os.environ.setdefault("VLLM_TARGET_DEVICE", "cpu")
 # vLLM's default pins its threads to cores of its own, of which a small machine has none.
 os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
 # TransferQueue gives torch 8 threads around every put and get, and warns each time that there are fewer cores.

