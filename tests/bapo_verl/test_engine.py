@@ -107,6 +107,7 @@ def test_an_update_is_redone_only_where_a_token_lies_between_the_predicted_and_t
     assert recomputed[0]["actor/bapo/redone"] == 0 and recomputed[0]["actor/bapo/ratio_max"] == 1
 
 
+@pytest.mark.used_by("bapo_verl/entropy.py")
 def test_the_entropy_curve_is_there_where_verls_trainer_logs_none(model):
     """With bypass_mode the update computes it where calculate_entropy asks for it, as stock verl does.
 
@@ -185,6 +186,7 @@ def test_a_hang_is_named(model):
         run(model, world=2, asleep=1, limit=60)
 
 
+@pytest.mark.used_by("bapo_verl/engine.py")
 def test_gradients_of_several_calls_are_refused(model):
     with pytest.raises(mp.ProcessRaisedException, match="an optimizer batch, which is one train_batch call"):
         run(model, flags=dict(return_model_output=True))
