@@ -62,11 +62,7 @@ lint() {
 test_with() { "$PYTHON" -m pytest --durations=15 "$@"; }
 on_two_cores() { test_with -n 2 --dist worksteal "$@"; }
 
-if [ "${1:-}" = pins ]; then
-    test_pins "${@:2}"
-    exit
-fi
-make_environment "$ROOT"
+if [ "${1:-}" != pins ]; then make_environment "$ROOT"; fi
 case "${1:-}" in
     "")
         make_engines
@@ -78,6 +74,7 @@ case "${1:-}" in
         lint
         on_two_cores -m "not slow and not pipeline and not engines" "${@:2}"
         ;;
+    pins) test_pins "${@:2}" ;;
     rehearsals) test_with -m rehearsal "${@:2}" ;;
     *)
         make_engines
