@@ -24,9 +24,9 @@ from verl.utils.device import get_device_id, get_torch_device
 
 from bapo_verl.cpu import patches
 from bapo_verl.cpu.logical_cpus import LogicalCpuCheck, required_cpus
-from bapo_verl.cpu.one_run import OneRunCheck, is_run, other_runs
 from bapo_verl.cpu.platform import PlatformCPU
 from bapo_verl.cpu.vllm_metadata import VllmCpuFinder
+from bapo_verl.one_run import check_alone, is_run, other_runs
 
 
 def composed(*overrides: str):
@@ -212,7 +212,7 @@ def test_a_second_run_on_the_machine_is_refused():
     try:
         assert other.pid in other_runs()
         with pytest.raises(SystemExit, match=rf"another verl run .*{other.pid}.*Wait for it to end"):
-            OneRunCheck().on_job_start(composed())
+            check_alone()
     finally:
         other.kill()
     other.wait()

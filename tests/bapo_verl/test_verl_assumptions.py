@@ -124,7 +124,7 @@ ELSEWHERE = [
     (
         "bapo_verl/test_cpu.py::test_verls_sockets_are_named_by_a_job_id_that_every_local_ray_gives",
         "the reason for one_run.py",
-        "bapo_verl/cpu/one_run.py",
+        "bapo_verl/one_run.py",
     ),
     (
         "bapo_verl/test_cpu.py::test_synced_weights_are_what_the_rollout_samples_from",
