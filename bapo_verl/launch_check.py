@@ -19,7 +19,7 @@ class LaunchCheck(Callback):
             SystemExit: naming the key, the rule and the value. (Hydra turns any other exception of a callback into a
                 warning.)
         """
-        check_alone()
         check_data(config)
         check_resume(config)
         check_model(config)
+        check_alone()  # last: what the user must change is said while another run goes on
