@@ -28,15 +28,25 @@ folder=${RAY_TMPDIR:-${TMPDIR:-/tmp}}
 ((${#folder} <= 39)) || stop "TMPDIR must have at most 39 characters, or Ray's sockets do not fit, got ${#folder}: $folder"
 writable "$folder" || stop "TMPDIR must be a folder that can be written and has room, got $folder"
 
+open() {
+    timeout 5 bash -c "exec 3<>/dev/tcp/$address/6379" 2>/dev/null
+}
+
 if [[ " $(hostname -I) 127.0.0.1 " == *" $address "* ]]; then
+    ! open || stop "port 6379 of the head $MASTER_ADDR is taken, perhaps by a Ray that \`ray stop\` ends"
     bash "$@" --cfg job >/dev/null # what the script refuses, it refuses before the nodes are waited for
+
+    # Ray returns 0 where it did not start or was interrupted. The script's success removes the file.
+    unfinished=$(mktemp -p "$folder")
+    trap 'rm -f "$unfinished"' EXIT
+    ray symmetric-run --address "$address:6379" --min-nodes "$nodes" -- bash -c 'bash "$@" && rm "$0"' "$unfinished" "$@"
+    [[ ! -e $unfinished ]] || stop "the script did not run to its end: Ray did not start, for the reason above, or was interrupted"
 else
     # Ray's own client gives up after 40 seconds where the head's port is closed.
-    until timeout 5 bash -c "exec 3<>/dev/tcp/$address/6379" 2>/dev/null; do
+    until open; do
         ((SECONDS < RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT)) ||
             stop "the head $MASTER_ADDR has not opened port 6379 within $SECONDS seconds"
         sleep 2
     done
+    exec ray symmetric-run --address "$address:6379" --min-nodes "$nodes" -- bash "$@"
 fi
-
-exec ray symmetric-run --address "$address:6379" --min-nodes "$nodes" -- bash "$@"

@@ -25,6 +25,7 @@ if [ "$name" = ray ]; then printf '%s\\0' "TIMEOUT=$RAY_SYMMETRIC_RUN_CLUSTER_WA
 echo >>{calls}
 case $name in
     scontrol) printf '%s\\n' $NODES ;;
+    ray) [ "${{RAY_STARTS-}}" = no ] || "${{@:7}}" ;; # what follows symmetric-run --address A --min-nodes N --
     python3) case ${{2-}} in verl.model_merger) mkdir "${{@: -1}}" ;; esac ;;
 esac
 """

@@ -96,22 +96,45 @@ def own_address() -> str:
 
 def test_the_head_tries_the_script_and_starts_ray(node):
     given = {k: v for k, v in variables(SEPARATE).items() if k not in VARIABLES}
-    done, (dry, ray) = node(SEPARATE, "a=b", MASTER_ADDR=own_address(), NNODES="4", **given)
+    done, (dry, ray, run) = node(SEPARATE, "a=b", MASTER_ADDR=own_address(), NNODES="4", **given)
     assert done.returncode == 0, done.stderr
     assert dry[:3] == ["python3", "-m", "verl.trainer.main_ppo"] and dry[-3:] == ["a=b", "--cfg", "job"]
-    command = f"symmetric-run --address {own_address()}:6379 --min-nodes 6 -- bash {SEPARATE} a=b"
-    assert ray == ["ray", *command.split(), "TIMEOUT=600"]
+    assert run[:3] == dry[:3] and run[-1] == "a=b"
+    assert ray[:7] == ["ray", *f"symmetric-run --address {own_address()}:6379 --min-nodes 6 --".split()]
+    assert ray[-3:] == [SEPARATE, "a=b", "TIMEOUT=600"]
+
+
+def test_a_head_where_ray_does_not_start_fails_though_ray_returns_0(node):
+    done, _ = node(R1_7B, MASTER_ADDR=own_address(), NNODES="2", RAY_STARTS="no")
+    rule = "the script did not run to its end: Ray did not start, for the reason above, or was interrupted\n"
+    assert (done.returncode, done.stderr) == (1, rule)
+
+
+def test_a_port_that_is_taken_is_a_sentence(worker):
+    """The script's port is a free one here, and the address is the head's: it is loopback, on one node."""
+    run, port = worker
+    with socket.create_server(("127.0.0.1", port)):
+        done, called = run(MASTER_ADDR="127.0.0.1", NNODES="1")
+    rule = f"port {port} of the head 127.0.0.1 is taken, perhaps by a Ray that `ray stop` ends\n"
+    assert (done.returncode, done.stderr) == (1, rule) and [call[0] for call in called] == ["hostname"]
+
+
+def test_the_jobs_code_is_the_heads(node, tmp_path):
+    script = tmp_path / "job.sh"
+    script.write_text('[ "${*: -1}" = job ] || exit 7\n')  # its dry run passes
+    done, _ = node(str(script), MASTER_ADDR=own_address(), NNODES="2")
+    assert (done.returncode, done.stderr) == (7, "")
 
 
 def test_a_limit_of_the_users_own_is_kept(node):
     limit = {"RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT": "1800"}
-    _, (_, ray) = node(R1_7B, MASTER_ADDR=own_address(), NNODES="2", **limit)
+    _, (_, ray, _) = node(R1_7B, MASTER_ADDR=own_address(), NNODES="2", **limit)
     assert ray[-1] == "TIMEOUT=1800"
 
 
 def test_one_node_may_be_loopback_under_the_name_that_ray_takes_for_its_own(node):
     for address in ("localhost", "127.0.1.1"):  # Debian's name of itself
-        _, (_, ray) = node(R1_7B, MASTER_ADDR=address, NNODES="1")
+        _, (_, ray, _) = node(R1_7B, MASTER_ADDR=address, NNODES="1")
         assert ray[3] == "127.0.0.1:6379"
 
 
@@ -163,9 +186,9 @@ def worker(tmp_path):
     script.write_text(text)
     (tmp_path / "checks.sh").write_bytes((EXAMPLES / "checks.sh").read_bytes())
 
-    def run(limit):
+    def run(limit="60", **changed):
         given = {"MASTER_ADDR": ELSEWHERE, "NNODES": "2", "RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT": limit}
-        return stubs.run(script, R1_7B, cwd=ROOT, **given)
+        return stubs.run(script, R1_7B, cwd=ROOT, RAY_STARTS="no", **given | changed)
 
     return run, port
 
@@ -183,7 +206,7 @@ def test_a_worker_waits_for_the_heads_port(worker):
 
     thread = threading.Thread(target=head, daemon=True)
     thread.start()
-    done, (*_, ray) = run("60")
+    done, (*_, ray) = run()
     assert done.returncode == 0 and opened, done.stderr
     assert ray[:4] == ["ray", "symmetric-run", "--address", f"{ELSEWHERE}:{port}"]
     thread.join(timeout=10)
