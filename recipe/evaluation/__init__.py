@@ -1,0 +1,2 @@
+class EvaluationError(Exception):
+    """A sentence for the user."""

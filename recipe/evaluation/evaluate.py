@@ -1,15 +1,18 @@
 """Samples a checkpoint on test sets through verl's own validation, grades the answers, and prints the tables.
 
     python -m recipe.evaluation.evaluate -o DIR --data aime24.parquet ... -- actor_rollout_ref.model.path=MODEL ...
+    python -m recipe.evaluation.evaluate -o DIR --data ... --endpoint URL --model NAME        asks a served model
     python -m recipe.evaluation.evaluate -o DIR        grades again what DIR holds, and generates nothing
 
 What follows `--` are verl's keys, over those of recipe/config/evaluate.yaml; MODEL is a Hugging Face checkpoint,
 merged if it is one of verl's (`python -m verl.model_merger merge`). examples/evaluate.sh is this command with its
-paths.
+paths. A served model gets the same prompts, samples and sampling; `val_kwargs.temperature=null` sends no temperature
+to one that takes none.
 
 For each test set DIR/NAME/ keeps `generations.jsonl` (verl's dump: one answer a line), `settings.json` (what it was
 made with) and `train.log`. It is there as a whole or not at all: a set that is there is skipped, one that was
-interrupted is generated anew. If model, data or sampling are not those of settings.json, it is an error.
+interrupted is generated anew, and of a served model only the answers that are missing. If model, data or sampling are
+not those of settings.json, it is an error.
 
 DIR/results.json and results.md have avg@n with its 95% interval, pass@k, maj@n, the mean length in tokens, the share
 of answers that were cut off, and the share of each verdict; scores.py defines each of them. The grader is
@@ -29,6 +32,7 @@ from pathlib import Path
 import pyarrow.parquet
 from tqdm import tqdm
 
+from recipe.evaluation import EvaluationError, endpoint
 from recipe.evaluation.scores import (
     Sample,
     as_markdown,
@@ -54,10 +58,6 @@ SETTINGS = {  # what decides the answers, by verl's key; the hardware does not
     "max_response_tokens": "data.max_response_length",
     "chat_template_arguments": "data.apply_chat_template_kwargs",
 }
-
-
-class EvaluationError(Exception):
-    """A sentence for the user."""
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -98,7 +98,7 @@ def check_finished(directory: Path, settings: dict) -> None:
             )
 
 
-def override(key: str, path: Path) -> str:
+def override(key: str, path: Path | str) -> str:
     """`key=path` in Hydra's grammar, whatever characters the path has."""
     quoted = str(path).replace("'", r"\'")
     return f"{key}='{quoted}'"
@@ -160,6 +160,22 @@ def generate(name: str, data: Path, output: Path, settings: dict, overrides: lis
     unfinished.rename(output / name)
 
 
+def ask(name: str, data: Path, output: Path, settings: dict, concurrency: int) -> None:
+    """`generate` from a server: goes on with the answers of an interrupted run of the same settings.
+
+    Raises:
+        EvaluationError: if those are of other settings, or the server refuses.
+    """
+    unfinished = output / f".{name}-asked"
+    if unfinished.exists():
+        check_finished(unfinished, settings)
+    unfinished.mkdir(parents=True, exist_ok=True)
+    (unfinished / "settings.json").write_text(json.dumps(settings, indent=2) + "\n")
+    endpoint.generate(name, data, unfinished, settings, concurrency)
+    read_generations(unfinished)
+    unfinished.rename(output / name)
+
+
 # --------------------------------------------------------------------------------------------------------------------
 # Scoring
 # --------------------------------------------------------------------------------------------------------------------
@@ -205,6 +221,7 @@ def grade(row: dict, reward) -> Sample:
 def score(directory: Path, reward) -> dict:
     """Grade one finished directory."""
     settings = json.loads((directory / "settings.json").read_text())
+    effort = settings.get("reasoning_effort")
     rows = read_generations(directory)
     with ThreadPoolExecutor(2) as threads:  # as many as the grader has workers
         verdicts = threads.map(lambda row: grade(row, reward), rows)
@@ -212,18 +229,18 @@ def score(directory: Path, reward) -> dict:
     return {
         "settings": settings,
         **statistics(samples),
-        "published": published(settings["model"], directory.name),
+        "published": published("-".join(filter(None, (settings["model"], effort))), directory.name),
     }
 
 
 def captions(results: dict[str, dict]) -> list[str]:
     """What the tables cannot say in their cells."""
-    lines = [
-        "{}: {model}, temperature {temperature}, top_p {top_p}, top_k {top_k}, {max_response_tokens} tokens".format(
-            name, **result["settings"]
-        )
-        for name, result in results.items()
-    ]
+    lines = []
+    for name, result in results.items():
+        settings = result["settings"]
+        line = "{}: {model}, temperature {temperature}, top_p {top_p}, top_k {top_k}, {max_response_tokens} tokens"
+        line += ", reasoning effort {reasoning_effort}, {endpoint}" if "endpoint" in settings else ""
+        lines.append(line.format(name, **settings))
     if any(result["published"] is not None for result in results.values()):
         lines.append("published: avg@16, arXiv 2510.18927, Table 1, which does not state its sampling")
     return lines
@@ -238,7 +255,7 @@ def report(results: dict[str, dict], reasons: tuple[str, ...], draw) -> str:
         draw(reason_table(results, reasons)),
     ]
     if quoted := quoted_table(list(results)):
-        parts += ["quoted from the same Table 1: no public weights, not run", draw(quoted)]
+        parts += ["quoted from the same Table 1, not run", draw(quoted)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -248,20 +265,35 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--data", type=Path, nargs="*", default=[], metavar="NAME.parquet", help="of recipe.data.prepare_data"
     )
+    parser.add_argument("--endpoint", metavar="URL", help="of an OpenAI-compatible server; key: OPENAI_API_KEY")
+    parser.add_argument("--model", metavar="NAME", help="that the server knows it by")
+    parser.add_argument("--reasoning-effort", metavar="EFFORT", help="where the served model takes one: medium")
+    parser.add_argument("--concurrency", type=int, default=16, metavar="N", help="requests at a time (16)")
     parser.add_argument("overrides", nargs="*", metavar="-- KEY=VALUE", help="verl's keys")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if (args.endpoint is None) != (args.model is None):
+        parser.error("--endpoint and --model go together")
+    if args.concurrency < 1:
+        parser.error(f"--concurrency must be at least 1, got {args.concurrency}")
+    return args
 
 
-def evaluate(output: Path, data: list[Path], overrides: list[str]) -> None:
+def evaluate(output: Path, data: list[Path], overrides: list[str], served: dict | None = None, concurrency=16) -> None:
+    """`served` has the `endpoint`, `model` and `reasoning_effort` of a served model."""
     for path in data:
         if not path.is_file():
             raise EvaluationError(f"--data {path} is not there: recipe.data.prepare_data makes it")
-    common = compose(overrides) if data else {}
+    if served:
+        endpoint.check_url(served["endpoint"])
+        overrides = [override("actor_rollout_ref.model.path", served["model"]), *overrides]
+    common = {**compose(overrides), **(served or {})} if data else {}
     for path in data:
         settings = settings_of(path, common)
         if (output / path.stem).exists():
             check_finished(output / path.stem, settings)
             print(f"{path.stem}: generated before, in {output / path.stem}", flush=True)
+        elif served:
+            ask(path.stem, path, output, settings, concurrency)
         else:
             generate(path.stem, path.resolve(), output, settings, overrides)
 
@@ -281,11 +313,16 @@ def main() -> None:
     args = parse_args()
     interrupt_on_signals()
     try:
-        evaluate(args.output.resolve(), args.data, args.overrides)
+        served = args.endpoint and {
+            "endpoint": args.endpoint,
+            "model": args.model,
+            "reasoning_effort": args.reasoning_effort,
+        }
+        evaluate(args.output.resolve(), args.data, args.overrides, served, args.concurrency)
     except EvaluationError as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
-        print("\ninterrupted: a test set that was not finished will be generated anew", flush=True)
+        print("\ninterrupted: the same command generates what is missing", flush=True)
         sys.exit(130)
 
 
