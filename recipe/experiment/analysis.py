@@ -83,16 +83,20 @@ class Results:
         """Those with runs that judge, in the design's order."""
         return [name for name in self.plan.methods if name in set(self.judged["method"])]
 
-    def at(self, method: str, factor: float) -> pandas.DataFrame:
-        """The runs that judge a method, at its best rate times a factor."""
-        rows = self.judged[self.judged["method"] == method]
-        return rows[np.isclose(rows["lr"], factor * (self.best_rate(method) or 0))]
+    def at(self, method: str, factor: float, runs: pandas.DataFrame | None = None) -> pandas.DataFrame:
+        """Runs of a method at its best rate times a factor: those that judge, if no others are given."""
+        rows = self.judged if runs is None else runs
+        rows = rows[rows["method"] == method]
+        return rows[np.isclose(rows["lr"], factor * (self.best_rate(method) or math.nan))]
 
     def gate(self) -> dict[str, float]:
         """What the gate asks for, at GRPO's best rate, over all runs there are."""
         at_rate = self.runs[np.isclose(self.runs["lr"], self.best_rate("grpo"))]
         means = at_rate.groupby("method")[["pg_clipfrac", "unlike_grpo"]].mean()
         return {"pg_clipfrac": means["pg_clipfrac"]["grpo"], "unlike_grpo": means["unlike_grpo"]["bapo"]}
+
+    def passed(self) -> bool:
+        return all(self.gate()[key] >= least for key, least in self.plan.design["gate"].items())
 
     def steps_to(self, method: str) -> np.ndarray:
         """For each run at the best rate, the steps to `share` of the highest mean reward of any method."""
@@ -124,6 +128,8 @@ class Results:
         for claim, p in zip(found, multipletests(ps, method="holm")[1], strict=True):
             margin, look = self.plan.design["margin"][claim["outcome"]], claim["look"]
             claim["verdict"] = verdict(claim["difference"], p, look["alpha"], margin) if look else "too few runs"
+            if look and not self.passed():
+                claim["verdict"] = "none: the gate is not passed"
         return found
 
 
