@@ -1,10 +1,9 @@
-"""What the runs say: each claim of design.yaml with its difference, interval and verdict, and each method's curve.
+"""What the runs say: the outcomes of each run, the gate, and each claim of design.yaml with its interval and verdict.
 
 Tests and intervals are those of scipy and statsmodels.
 """
 
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -12,13 +11,55 @@ import pandas
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from recipe.experiment.design import MAIN, Plan, best_rate, rows_of
+from recipe.experiment.design import Plan, best_rate
 
-RESAMPLES = 2000
+RUN = ["method", "lr", "seed"]
+
+
+def summarised(evaluations: pandas.DataFrame, updates: pandas.DataFrame, outcomes: dict) -> pandas.DataFrame:
+    """A row for each run: its outcomes, and the means of its updates."""
+    rows = []
+    for key, group in evaluations.groupby(RUN):
+        curve = group.sort_values("step")
+        reward = curve["reward"].to_numpy()
+        end = curve[["reward", "pass_at_8", "entropy"]].tail(outcomes["last"]).mean().to_dict()
+        matched = crossing(reward, curve["entropy"].to_numpy(), outcomes["matched"])
+        rows.append(dict(zip(RUN, key, strict=True)) | end | {"entropy_matched": matched, "drop": drop(reward)})
+    means = updates.assign(**ends_of_path(updates)).drop(columns="step").groupby(RUN, as_index=False).mean()
+    return pandas.DataFrame(rows, columns=None if rows else RUN).merge(means, on=RUN)
+
+
+def ends_of_path(updates: pandas.DataFrame) -> dict[str, pandas.Series]:
+    """Whether the bounds of an update are the first of Sec. 5.1's path, the last, or between; and what rho gained."""
+    start = (updates["c_low"] < 0.605) & (updates["c_high"] < 1.205)
+    end = (updates["c_low"] > 0.895) & (updates["c_high"] > 2.995)
+    gained = updates["rho"] - updates["rho_start"]
+    return {"at_start": start * 1.0, "inside": ~(start | end) * 1.0, "at_end": end * 1.0, "gained": gained}
+
+
+def crossing(reward: np.ndarray, values: np.ndarray, level: float) -> float:
+    """The value where the reward first reaches a level, linear between evaluations; nan if it never does.
+
+    >>> float(crossing(np.array([0.4, 0.6, 0.8]), np.array([0.0, 25.0, 50.0]), 0.75))
+    43.75
+    """
+    reached = np.flatnonzero(reward >= level)
+    if not len(reached):
+        return math.nan
+    after = reached[0]
+    if after == 0:
+        return values[0]
+    share = (level - reward[after - 1]) / (reward[after] - reward[after - 1])
+    return values[after - 1] + share * (values[after] - values[after - 1])
+
+
+def drop(reward: np.ndarray) -> float:
+    """From the best evaluation to the last."""
+    return float(reward.max() - reward[-1])
 
 
 class Difference(NamedTuple):
-    """First method minus second: the difference, its 95% interval, and p of no difference."""
+    """First method minus second: the difference, its interval, and p of no difference."""
 
     value: float
     low: float
@@ -26,137 +67,82 @@ class Difference(NamedTuple):
     p: float
 
 
-class Curve(NamedTuple):
-    """A method's runs that judge, by learning rate. rates: rising, [R]. kl, area: an array of seeds for each rate."""
-
-    rates: list[float]
-    kl: list[np.ndarray]
-    area: list[np.ndarray]
-
-
 class Results:
-    """The table of runs, read by the design."""
+    """The runs, read by the design."""
 
-    def __init__(self, runs: pandas.DataFrame, plan: Plan):
-        self.plan, self.margin = plan, plan.design["margin"]
-        choosing = runs["seed"].isin(plan.seeds["choose"])
-        self.runs, self.chosen, self.judged = runs, runs[choosing], runs[~choosing]
+    def __init__(self, evaluations: pandas.DataFrame, updates: pandas.DataFrame, plan: Plan):
+        self.plan, self.evaluations, self.updates = plan, evaluations, updates
+        self.runs = summarised(evaluations, updates, plan.design["outcomes"])
+        choosing = self.runs["seed"].isin(plan.seeds)
+        self.chosen, self.judged = self.runs[choosing], self.runs[~choosing]
 
-    def best_rate(self, regime: str, method: str) -> float:
-        return best_rate(self.chosen, MAIN if regime == "long" else regime, method)
+    def best_rate(self, method: str) -> float | None:
+        return best_rate(self.chosen, method)
 
-    def at_best(self, regime: str, method: str, column: str) -> np.ndarray:
-        """A value of each run that judges, at the rate that was chosen."""
-        rows = rows_of(self.judged, regime, method)
-        return rows[rows["lr"] == self.best_rate(regime, method)][column].to_numpy()
+    def methods(self) -> list[str]:
+        """Those with runs that judge, in the design's order."""
+        return [name for name in self.plan.methods if name in set(self.judged["method"])]
 
-    def curve(self, regime: str, method: str) -> Curve:
-        rows = rows_of(self.judged, regime, method)
-        groups = dict(list(rows.groupby("lr")))
-        kl, area = ([groups[rate][column].to_numpy() for rate in sorted(groups)] for column in ("kl", "area"))
-        return Curve(sorted(groups), kl, area)
+    def at(self, method: str, factor: float, runs: pandas.DataFrame | None = None) -> pandas.DataFrame:
+        """Runs of a method at its best rate times a factor: those that judge, if no others are given."""
+        rows = self.judged if runs is None else runs
+        rows = rows[rows["method"] == method]
+        return rows[np.isclose(rows["lr"], factor * (self.best_rate(method) or math.nan))]
 
-    def tolerance(self, method: str) -> Difference:
-        """In octaves, with its interval (p says nothing here)."""
-        return bootstrapped([self.curve(MAIN, method)], lambda curve: tolerance(curve, self.within))
+    def gate(self) -> dict[str, float]:
+        """What the gate asks for, at GRPO's best rate, over all runs there are."""
+        at_rate = self.runs[np.isclose(self.runs["lr"], self.best_rate("grpo"))]
+        means = at_rate.groupby("method")[["pg_clipfrac", "unlike_grpo"]].mean()
+        return {"pg_clipfrac": means["pg_clipfrac"]["grpo"], "unlike_grpo": means["unlike_grpo"]["bapo"]}
 
-    def to_grpo(self, regime: str, method: str) -> Difference:
-        return welch(*(self.at_best(regime, name, "area") for name in (method, "grpo")))
+    def passed(self) -> bool:
+        return all(self.gate()[key] >= least for key, least in self.plan.design["gate"].items())
 
-    @property
-    def within(self) -> float:
-        return self.plan.design["outcomes"]["within"]
+    def steps_to(self, method: str) -> np.ndarray:
+        """For each run at the best rate, the steps to `share` of the highest mean reward of any method."""
+        highest = max(self.at(name, 1)["reward"].mean() for name in self.methods())
+        level = self.plan.design["outcomes"]["share"] * highest
+        curves = self.evaluations.merge(self.at(method, 1)[RUN], on=RUN).sort_values("step").groupby(RUN)
+        return np.array([crossing(c["reward"].to_numpy(), c["step"].to_numpy(), level) for _, c in curves])
 
-    def difference(self, claim: dict) -> Difference:
-        (first, second), regime = claim["pair"], claim["regime"]
-        if claim["outcome"] == "area":
-            return welch(self.at_best(regime, first, "area"), self.at_best(regime, second, "area"))
-        curves = [self.curve(regime, name) for name in (first, second)]
-        if claim["outcome"] == "tolerance":
-            return bootstrapped(curves, lambda one, two: tolerance(one, self.within) - tolerance(two, self.within))
-        best = curves[1].rates.index(self.best_rate(regime, second))
-        return bootstrapped(curves, lambda one, two: at_equal_kl(one, two, best))
+    def look(self, claim: dict) -> dict | None:
+        """The last look for which both methods have all their runs; None before the first."""
+        taken = None
+        needed: set[int] = set()
+        for look in self.plan.looks:
+            needed |= set(look["seeds"])
+            if all(needed <= set(self.at(method, claim["at"])["seed"]) for method in claim["pair"]):
+                taken = look
+        return taken
 
     def claims(self) -> list[dict]:
-        """Each claim with its difference, its p corrected by Holm over all of them, and its verdict."""
-        claims = self.plan.design["claims"]
-        differences = [self.difference(claim) for claim in claims]
-        corrected = multipletests([difference.p for difference in differences], method="holm")[1]
-        return [
-            claim | {"difference": found, "p": p, "verdict": verdict(found, p, self.margin[claim["outcome"]])}
-            for claim, found, p in zip(claims, differences, corrected, strict=True)
-        ]
+        """Each claim with its runs, difference and verdict: p is corrected by Holm over all claims of the design."""
+        found = []
+        for claim in self.plan.design["claims"]:
+            values = [self.at(method, claim["at"])[claim["outcome"]].dropna().to_numpy() for method in claim["pair"]]
+            look = self.look(claim)
+            alpha = look["alpha"] if look else 0.05
+            difference = welch(*values, alpha) if min(map(len, values)) > 1 else None
+            found.append(claim | {"runs": [len(x) for x in values], "look": look, "difference": difference})
+        ps = [claim["difference"].p if claim["look"] else 1.0 for claim in found]
+        for claim, p in zip(found, multipletests(ps, method="holm")[1], strict=True):
+            margin, look = self.plan.design["margin"][claim["outcome"]], claim["look"]
+            claim["verdict"] = verdict(claim["difference"], p, look["alpha"], margin) if look else "too few runs"
+            if look and not self.passed():
+                claim["verdict"] = "none: the gate is not passed"
+        return found
 
 
-def welch(first: np.ndarray, second: np.ndarray) -> Difference:
+def welch(first: np.ndarray, second: np.ndarray, alpha: float) -> Difference:
     """Welch's t-test: means of two groups of runs whose variances may differ."""
     test = stats.ttest_ind(first, second, equal_var=False)
-    interval = test.confidence_interval(0.95)
+    interval = test.confidence_interval(1 - alpha)
     return Difference(first.mean() - second.mean(), interval.low, interval.high, test.pvalue)
 
 
-def bootstrapped(curves: list[Curve], statistic: Callable[..., float]) -> Difference:
-    """A function of curves, with scipy's bootstrap: the seeds of each rate of each curve are drawn anew."""
-    samples = [np.arange(len(area)) for curve in curves for area in curve.area]
-
-    def of_seeds(*drawn: np.ndarray) -> float:
-        drawn = iter(drawn)
-        return statistic(*(redrawn(curve, [next(drawn) for _ in curve.rates]) for curve in curves))
-
-    found = stats.bootstrap(
-        samples, of_seeds, vectorized=False, n_resamples=RESAMPLES, method="percentile", rng=np.random.default_rng(0)
-    )
-    values, interval = found.bootstrap_distribution, found.confidence_interval
-    tail = min((values <= 0).sum(), (values >= 0).sum()) + 1
-    return Difference(statistic(*curves), interval.low, interval.high, min(1.0, 2 * tail / (len(values) + 1)))
-
-
-def redrawn(curve: Curve, seeds: list[np.ndarray]) -> Curve:
-    """The curve of these seeds, an array of indices for each rate."""
-    kl, area = ([values[index] for values, index in zip(column, seeds, strict=True)] for column in curve[1:])
-    return Curve(curve.rates, kl, area)
-
-
-def means(values: list[np.ndarray]) -> np.ndarray:
-    return np.array([value.mean() for value in values])
-
-
-def tolerance(curve: Curve, within: float) -> float:
-    """Octaves of the learning rate, around the best one, in which the area is within `within` of the best.
-
-    >>> tolerance(Curve([1.0, 2.0, 4.0], [], [np.array([0.5]), np.array([0.75]), np.array([0.6875])]), 0.0625)
-    1.25
-    """
-    octaves, area = np.log2(curve.rates), means(curve.area)
-    least, best = area.max() - within, int(area.argmax())
-
-    def edge(indices) -> float:
-        for inner, outer in zip(indices, indices[1:], strict=False):
-            if area[outer] < least:  # between these two the line crosses the least area
-                share = (area[inner] - least) / (area[inner] - area[outer])
-                return octaves[inner] + share * (octaves[outer] - octaves[inner])
-        return octaves[indices[-1]]
-
-    return float(edge(range(best, len(area))) - edge(range(best, -1, -1)))
-
-
-def at_equal_kl(first: Curve, second: Curve, best: int) -> float:
-    """Area of the first minus that of the second, at the KL of a step that the second has at its rate number `best`."""
-    kl = math.log(second.kl[best].mean())
-    own = np.log(means(first.kl))
-    order = own.argsort()
-    return float(np.interp(kl, own[order], means(first.area)[order]) - second.area[best].mean())
-
-
-def verdict(found: Difference, p: float, margin: float) -> str:
-    """What a reader may conclude; p is corrected."""
+def verdict(found: Difference, p: float, alpha: float, margin: float) -> str:
+    """What a reader may conclude; p is corrected, and the interval is that of the look's alpha."""
     equivalent = -margin < found.low and found.high < margin
-    if p < 0.05:
+    if p < alpha:
         return ("higher" if found.value > 0 else "lower") + (f", by less than {margin:g}" if equivalent else "")
-    if equivalent:
-        return f"no difference of {margin:g} or more"
-    if found.high < margin:
-        return f"not higher by {margin:g} or more"
-    if found.low > -margin:
-        return f"not lower by {margin:g} or more"
-    return "open"
+    return f"no difference of {margin:g} or more" if equivalent else "open"

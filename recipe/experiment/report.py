@@ -1,6 +1,6 @@
-"""Tables and figures of README.md beside it, from runs.parquet and steps.parquet. Trains nothing.
+"""Tables and figures of README.md beside it, from evaluations.parquet and updates.parquet. Trains nothing.
 
-python -m recipe.experiment.report      draws *.png, writes the tables of the page and a sentence of the root's README
+python -m recipe.experiment.report      draws *.png, writes the tables of the page and a paragraph of the root's README
 """
 
 import re
@@ -10,41 +10,21 @@ from pathlib import Path
 
 import numpy as np
 import pandas
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy import stats
 
 from recipe.experiment.analysis import Difference, Results
-from recipe.experiment.design import MAIN, Plan
-from recipe.experiment.run import RUNS
+from recipe.experiment.design import Plan
+from recipe.experiment.run import EVALUATIONS, UPDATES
 
 PAGE = Path(__file__).with_name("README.md")
 README = PAGE.parents[2] / "README.md"
-OUTCOMES = {
-    "area": "reward at each one's own best rate",
-    "equal_kl": "reward at equal KL of a step",
-    "tolerance": "tolerance, octaves of the learning rate",
-}
-REGIMES = {
-    "updates_8": "8 updates on a batch",
-    "updates_1": "1 update",
-    "updates_16": "16 updates",
-    "updates_32": "32 updates",
-    "versions_4": "batches 4 versions old",
-    "versions_8": "batches 8 versions old",
-    "long": "400 steps",
-}
+OUTCOMES = {"reward": "reward at the end", "entropy_matched": "entropy at reward 0.7"}
+AT = {1: "at each one's best rate", 2: "at twice the best rate"}
 COLOURS = ["black", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "0.6"]
-PANELS = {  # two of the curves' figures side by side
-    "GRPO and BAPO": ["grpo", "bapo", "bapo_app_a", "bapo_rho_0.5", "bapo_gradient", "bapo_micro_batch"],
-    "GRPO and bounds that nobody searched": [
-        *("grpo", "clip_higher", "fixed_0.9_1.2", "fixed_0.9_1.1", "no_clip", "bapo_mean", "bapo_app_a_mean"),
-    ],
-}
 
 
-def label(plan: Plan, method: str) -> str:
-    return plan.methods[method]["label"]
+def label(results: Results, method: str) -> str:
+    return results.plan.methods[method]["label"]
 
 
 def markdown(rows: list[list[str]]) -> str:
@@ -52,112 +32,195 @@ def markdown(rows: list[list[str]]) -> str:
     return "\n".join([head, "|" + " --- |" * len(rows[0]), *body])
 
 
-def interval(found: Difference) -> str:
-    return f"{found.value:+.3f} ({found.low:+.3f} to {found.high:+.3f})"
+def interval(found: Difference | None) -> str:
+    return f"{found.value:+.3f} ({found.low:+.3f} to {found.high:+.3f})" if found else "-"
+
+
+def number(values: pandas.Series | np.ndarray, digits: int = 3) -> str:
+    """The mean, and the standard deviation between seeds where there are two or more."""
+    values = np.asarray(values, dtype=float)
+    values = values[~np.isnan(values)]
+    if not len(values):
+        return "-"
+    spread = f" ± {values.std(ddof=1):.{digits}f}" if len(values) > 1 else ""
+    return f"{values.mean():.{digits}f}{spread}"
+
+
+def gate_table(results: Results) -> str:
+    found, least = results.gate(), results.plan.design["gate"]
+    names = {
+        "pg_clipfrac": "`pg_clipfrac` of GRPO",
+        "unlike_grpo": "share of BAPO's updates with another gradient than [0.8, 1.2] has",
+    }
+    rows = [["at GRPO's best rate", "at least", "found", "passed"]]
+    rows += [
+        [names[key], f"{least[key]:g}", f"{value:.3f}", "yes" if value >= least[key] else "no"]
+        for key, value in found.items()
+    ]
+    return markdown(rows)
 
 
 def claims_table(results: Results) -> str:
-    rows = [["difference", "of", "regime", "95% interval", "p, Holm", "expected", "verdict"]]
+    rows = [["difference", "of", "runs", "interval", "expected", "verdict"]]
     for claim in results.claims():
-        if claim["outcome"] != "area":
-            continue  # withdrawn: README.md says why
-        first, second = (label(results.plan, name) for name in claim["pair"])
-        p = "< 0.001" if claim["p"] < 0.001 else f"{claim['p']:.3f}"
+        first, second = (label(results, name) for name in claim["pair"])
+        of = f"{OUTCOMES[claim['outcome']]}, {AT[claim['at']]}"
+        runs = " and ".join(map(str, claim["runs"]))
         found = interval(claim["difference"])
-        of, regime = OUTCOMES[claim["outcome"]], REGIMES[claim["regime"]]
-        rows.append([f"{first} minus {second}", of, regime, found, p, claim["expected"], claim["verdict"]])
+        rows.append([f"{first} minus {second}", of, runs, found, claim["expected"], claim["verdict"]])
     return markdown(rows)
 
 
-def result_sentence(results: Results) -> str:
-    """The sentence of the repository's README."""
-    ours, app_a = (interval(results.to_grpo(MAIN, method)) for method in ("bapo", "bapo_app_a"))
-    text = (
-        "[An experiment](recipe/experiment/README.md) with a tiny model tested **how fast** reward rises over 24 steps, "
-        "with every method at its own best learning rate. The clip hardly acts there: it drops less than 1% of the "
-        f"tokens. So the mean reward of BAPO minus that of GRPO, {ours} with the numbers of the paper's Sec. 5.1 and "
-        f"{app_a} with those of its App. A (95% intervals; rewards are 0 or 1), says little about BAPO. Final reward, "
-        "entropy, collapse and pass@k were not tested."
-    )
-    return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
+def where(results: Results, method: str, rows: pandas.DataFrame) -> str:
+    """Share of updates at the start of the path, inside it and at its end, for a method that searches."""
+    if "policy_loss" not in results.plan.methods[method]:
+        return ""
+    return " / ".join(f"{rows[name].mean():.0%}" for name in ("at_start", "inside", "at_end"))
 
 
-def mean_with_interval(values: np.ndarray) -> str:
-    """The mean and the half width of its 95% interval (Student's t)."""
-    return f"{values.mean():.3f} ± {stats.sem(values) * stats.t.ppf(0.975, len(values) - 1):.3f}"
+def rates_table(results: Results) -> str:
+    """The runs that choose the rates."""
+    head = ["method", "rate", "reward", "entropy", "drop", "`pg_clipfrac`", "other gradient than GRPO's", "rho_start"]
+    rows = [[*head, "rho - rho_start", "start / inside / end"]]
+    for method in dict.fromkeys(results.plan.methods):
+        for rate, group in results.chosen[results.chosen["method"] == method].groupby("lr"):
+            mark = "**" if rate == results.best_rate(method) else ""
+            values = [number(group[name]) for name in ("reward", "entropy", "drop", "pg_clipfrac")]
+            unlike, start = f"{group['unlike_grpo'].mean():.0%}", number(group["rho_start"])
+            gained = f"{group['gained'].mean():+.4f}"
+            rows.append([label(results, method), f"{mark}{rate:g}{mark}", *values, unlike, start, gained])
+            rows[-1].append(where(results, method, group))
+    return markdown(rows)
 
 
 def methods_table(results: Results) -> str:
-    """A row for each method of the two main regimes, at its own best rate."""
-    head = ["method", "bounds", "best rate", "seeds", "reward", "at the end", "entropy", "KL of a step"]
-    rows = [head]
-    for regime in (MAIN, "updates_1"):
-        for method in results.plan.regimes[regime]["methods"]:
-            rate = results.best_rate(regime, method)
-            area, end, entropy, kl, low, high = (
-                results.at_best(regime, method, column)
-                for column in ("area", "end", "entropy_end", "kl", "c_low", "c_high")
-            )
-            bounds = f"[{low.mean():.2f}, {high.mean():.2f}]" if method != "no_clip" else "none"
-            rows.append(
-                [label(results.plan, method), bounds, f"{rate:g}", str(len(area)), mean_with_interval(area)]
-                + [mean_with_interval(end), f"{entropy.mean():.2f}", f"{kl.mean():.4f}"]
-            )
+    """The runs that judge, at each method's best rate and at twice that."""
+    if not len(results.judged):
+        return "None is made yet."
+    head = ["method", "rate", "runs", "reward", "pass@8", "entropy", "entropy at reward 0.7", "drop", "collapsed"]
+    rows = [[*head, "steps to 85%", "start / inside / end"]]
+    least = results.plan.design["outcomes"]["collapse"]
+    for factor in (1, 2):
+        for method in results.methods():
+            group = results.at(method, factor)
+            if not len(group):
+                continue
+            name = label(results, method) + (", twice" if factor == 2 else "")
+            values = [number(group[column]) for column in ("reward", "pass_at_8", "entropy", "entropy_matched", "drop")]
+            collapsed = f"{(group['drop'] > least).sum()} of {len(group)}"
+            steps = number(results.steps_to(method), 0) if factor == 1 else ""
+            rate = f"{factor * results.best_rate(method):g}"
+            rows.append([name, rate, str(len(group)), *values, collapsed, steps, where(results, method, group)])
     return markdown(rows)
 
 
-def regimes_table(results: Results) -> str:
-    """The methods of the regimes with more off-policy data, at the rate that was chosen in each."""
-    plan = results.plan
-    rows = [["regime", "method", "best rate", "seeds", "reward", "minus GRPO (95%)", "KL of a step"]]
-    for regime in ("updates_16", "updates_32", "versions_4", "versions_8"):
-        for method in plan.names(regime, results.chosen):
-            area, kl = (results.at_best(regime, method, column) for column in ("area", "kl"))
-            difference = "" if method == "grpo" else interval(results.to_grpo(regime, method))
-            rows.append(
-                [REGIMES[regime], label(plan, method), f"{results.best_rate(regime, method):g}", str(len(area))]
-                + [mean_with_interval(area), difference, f"{kl.mean():.4f}"]
-            )
-    return markdown(rows)
+def result_paragraph(results: Results) -> str:
+    """The paragraph of the repository's README."""
+    shared, bapo = results.plan.design["shared"], results.runs[results.runs["method"] == "bapo"]
+    text = (
+        "[An experiment](recipe/experiment/README.md) with a tiny model trains on batches that are "
+        f"{shared['versions']} versions old and judges {shared['steps']} steps on problems that are not trained on. "
+        f"{state(results)} With `value`, {bapo['inside'].mean():.1%} of the updates stopped inside the search's path; "
+        "the others had its first bounds or its last."
+    )
+    return wrapped(text)
 
 
-def draw_curves(axes: Axes, results: Results, methods: list[str], against: str) -> None:
-    """Reward against learning rate or KL of a step: a line a method, a band from its lowest to its highest seed."""
-    for method, colour in zip(methods, COLOURS, strict=False):
-        curve = results.curve(MAIN, method)
-        x = np.array(curve.rates) if against == "lr" else np.array([kl.mean() for kl in curve.kl])
-        order = x.argsort()
-        middle, low, high = (
-            np.array([reduce(area) for area in curve.area])[order] for reduce in (np.mean, np.min, np.max)
+def wrapped(text: str) -> str:
+    return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
+
+
+def gate_sentence(results: Results) -> str:
+    """How much GRPO's clip drops at its best rate and at twice that, beside what the design asks for."""
+    rows = results.chosen[results.chosen["method"] == "grpo"].groupby("lr")[["pg_clipfrac", "reward"]].mean()
+    rate = results.best_rate("grpo")
+    best, twice = rows.loc[rate], rows[np.isclose(rows.index, 2 * rate)].iloc[0]
+    return (
+        f"GRPO's clip drops {best['pg_clipfrac']:.1%} of the tokens at the learning rate that was best, where the "
+        f"design asks for 5%, and {twice['pg_clipfrac']:.1%} at twice that rate (reward {best['reward']:.3f} and "
+        f"{twice['reward']:.3f})."
+    )
+
+
+def state(results: Results) -> str:
+    """The gate, and the claims about BAPO and GRPO at their best rates, or why there are none."""
+    judged, gate = len(results.judged), gate_sentence(results)
+    claims = [claim for claim in results.claims() if claim["pair"][1] == "grpo" and claim["at"] == 1]
+    if not all(claim["look"] for claim in claims):
+        return (
+            f"{gate} {len(results.runs) - judged} runs that choose rates are made, one seed for each rate, and "
+            f"{judged} of those that judge: there is no verdict on BAPO."
         )
-        axes.plot(x[order], middle, "o-", color=colour, label=label(results.plan, method), markersize=3)
-        axes.fill_between(x[order], low, high, color=colour, alpha=0.12, linewidth=0)
-    axes.set_xscale("log")
-    if against == "lr":
-        rates = results.plan.regimes[MAIN]["rates"]
-        axes.set_xticks(rates, [f"{rate:g}" for rate in rates])
-        axes.minorticks_off()
-    axes.legend(fontsize=7)
-    axes.set_ylim(0.5, None)
-    axes.grid(alpha=0.3)
+    if not results.passed():
+        return f"{gate} The gate is not passed, and there is no verdict on BAPO."
+    names = {"bapo": "value", "bapo_gradient": "gradient"}
+    found = [
+        f"{OUTCOMES[claim['outcome']]} {interval(claim['difference'])} with `{names[claim['pair'][0]]}` "
+        f"({claim['verdict']})"
+        for claim in claims
+    ]
+    return f"{gate} BAPO minus GRPO, each at its own best learning rate: {', '.join(found)}."
 
 
-def curves_figure(results: Results, against: str, name: str) -> Figure:
-    figure = Figure(figsize=(11, 4.2), layout="constrained")
-    for axes, (title, methods) in zip(figure.subplots(1, 2, sharey=True), PANELS.items(), strict=True):
-        draw_curves(axes, results, methods, against)
+def curves_figure(results: Results) -> Figure:
+    """Reward and entropy of the evaluations: a line a method, the mean of its seeds, with its runs as thin lines."""
+    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    panels = [("reward", 1, "reward, best rate"), ("reward", 2, "reward, twice the best rate")]
+    panels.append(("entropy", 1, "entropy of a token in nats, best rate"))
+    for axes, (column, factor, title) in zip(figure.subplots(1, 3), panels, strict=True):
+        for method, colour in zip(results.plan.methods, COLOURS, strict=True):
+            runs = results.at(method, factor, results.runs)[["method", "lr", "seed"]]
+            if not len(runs):
+                continue
+            curves = results.evaluations.merge(runs, on=["method", "lr", "seed"])
+            for _, one in curves.groupby("seed"):
+                axes.plot(one["step"], one[column], color=colour, linewidth=0.6, alpha=0.35)
+            mean = curves.groupby("step")[column].mean()
+            name = f"{label(results, method)}, {factor * results.best_rate(method):g} ({len(runs)})"
+            axes.plot(mean.index, mean, "o-", color=colour, label=name, markersize=3)
         axes.set_title(title, fontsize=10)
-        axes.set_xlabel(name)
-    figure.axes[0].set_ylabel("reward, mean of the run")
+        axes.set_xlabel("step")
+        axes.grid(alpha=0.3)
+        if axes.has_data():
+            axes.legend(fontsize=7)
+    return figure
+
+
+def bounds_figure(results: Results) -> Figure:
+    """c_high and c_low of every update of one run, over the run and against rho_start."""
+    methods = [name for name in ("bapo", "bapo_gradient") if results.best_rate(name)]
+    figure = Figure(figsize=(6 * len(methods), 4.6), layout="constrained")
+    grid = figure.subplots(2, 2 * len(methods), sharey="row")
+    for column, method in enumerate(methods):
+        rate, seed = results.best_rate(method), results.plan.seeds[0]
+        rows = results.updates[(results.updates["method"] == method) & (results.updates["seed"] == seed)]
+        rows = rows[np.isclose(rows["lr"], rate)].reset_index(drop=True)
+        for row, bound in enumerate(("c_high", "c_low")):
+            over, against = grid[row, 2 * column], grid[row, 2 * column + 1]
+            over.plot(rows.index + 1, rows[bound], ".", color=COLOURS[column + 1], markersize=3)
+            against.plot(rows["rho_start"], rows[bound], ".", color=COLOURS[column + 1], markersize=3)
+            against.axvline(0.4, color="0.5", linewidth=0.8)
+            over.set_ylabel(bound)
+            over.set_xlabel("update")
+            against.set_xlabel("rho_start")
+        grid[0, 2 * column].set_title(f"{label(results, method)}, every update of one run", fontsize=9)
+        grid[0, 2 * column + 1].set_title("against rho_start, target 0.4", fontsize=9)
     return figure
 
 
 def figures(results: Results) -> Iterator[tuple[str, Figure]]:
-    yield "learning_rate", curves_figure(results, "lr", "learning rate")
+    yield "reward", curves_figure(results)
+    yield "bounds", bounds_figure(results)
 
 
 def tables(results: Results) -> dict[str, str]:
-    return {"claims": claims_table(results), "methods": methods_table(results), "regimes": regimes_table(results)}
+    return {
+        "state": wrapped(state(results)),
+        "gate": gate_table(results),
+        "claims": claims_table(results),
+        "methods": methods_table(results),
+        "rates": rates_table(results),
+    }
 
 
 def fill(page: str, tables: dict[str, str]) -> str:
@@ -169,11 +232,11 @@ def fill(page: str, tables: dict[str, str]) -> str:
 
 
 def main() -> None:
-    results = Results(pandas.read_parquet(RUNS), Plan.read())
+    results = Results(pandas.read_parquet(EVALUATIONS), pandas.read_parquet(UPDATES), Plan.read())
     for name, figure in figures(results):
         figure.savefig(PAGE.with_name(f"{name}.png"), dpi=90)
     PAGE.write_text(fill(PAGE.read_text(), tables(results)))
-    README.write_text(fill(README.read_text(), {"result": result_sentence(results)}))
+    README.write_text(fill(README.read_text(), {"result": result_paragraph(results)}))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Makes the runs of design.yaml: one command, stopped and started at will.
 
     python -m recipe.experiment.run -o DIR               those that are missing, one process a core
-    python -m recipe.experiment.run -o DIR --collect     writes runs.parquet and steps.parquet from DIR
+    python -m recipe.experiment.run -o DIR --collect     writes evaluations.parquet and updates.parquet from DIR
 
 DIR holds a log for each run that has ended; a run that was stopped starts again. Which learning rate is best is known
 once the runs that choose it have ended, so the list of runs grows while they are made.
@@ -12,7 +12,6 @@ import json
 import multiprocessing
 import os
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 os.environ.setdefault("VERL_PLATFORM", "cpu")
@@ -21,23 +20,19 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pandas
 from tqdm import tqdm
 
+from recipe.experiment.analysis import summarised
 from recipe.experiment.design import Plan, PlannedRun
 
 HERE = Path(__file__).parent
-RUNS, STEPS = HERE / "runs.parquet", HERE / "steps.parquet"
-REWARD, KL = "critic/score/mean", "rollout/kl"
-STORED = {  # columns of both tables, and verl's metric
-    "reward": REWARD,
-    "entropy": "rollout/entropy",
-    "kl": KL,
+EVALUATIONS, UPDATES = HERE / "evaluations.parquet", HERE / "updates.parquet"
+KEYS = ["method", "lr", "seed", "step"]
+STORED = {  # columns of updates.parquet, and the metric
     "c_low": "actor/bapo/c_low",
     "c_high": "actor/bapo/c_high",
     "rho": "actor/bapo/rho",
     "rho_start": "actor/bapo/rho_start",
-    "target_met": "actor/bapo/target_met",
-    "positive_clipped": "actor/bapo/positive_clipped",
-    "negative_clipped": "actor/bapo/negative_clipped",
-    "grad_norm": "actor/grad_norm",
+    "pg_clipfrac": "actor/pg_clipfrac",
+    "unlike_grpo": "unlike_grpo",
 }
 
 
@@ -45,27 +40,24 @@ def log_of(directory: Path, run: PlannedRun) -> Path:
     return directory / f"{run.name}.jsonl"
 
 
-def read_log(path: Path) -> pandas.DataFrame:
-    """A row a step with the columns of STORED."""
-    records = [json.loads(line) for line in path.read_text().splitlines()]
-    rows = [{name: record["data"].get(metric) for name, metric in STORED.items()} for record in records]
-    return pandas.DataFrame(rows, index=pandas.Index([record["step"] for record in records], name="step"))
-
-
-def summary(run: PlannedRun, log: pandas.DataFrame, last: int) -> dict:
-    """A row of runs.parquet: what the run was, and the means of its steps."""
-    what = {"regime": run.regime, "method": run.method, "lr": run.lr, "seed": run.seed}
-    end = log.tail(last)
-    ends = {"area": log["reward"].mean(), "end": end["reward"].mean(), "entropy_end": end["entropy"].mean()}
-    return what | ends | log.drop(columns="reward").mean().to_dict()
+def read_logs(runs: list[PlannedRun], directory: Path) -> tuple[pandas.DataFrame, pandas.DataFrame]:
+    """The evaluations and the updates of the runs that have ended, a row each."""
+    evaluations, updates = [], []
+    for run in runs:
+        path = log_of(directory, run)
+        for record in map(json.loads, path.read_text().splitlines() if path.exists() else []):
+            key = dict(zip(KEYS, (run.method, run.lr, run.seed, record["step"]), strict=True))
+            if "evaluation" in record:
+                evaluations.append(key | record["evaluation"])
+            updates += [key | {name: of.get(metric) for name, metric in STORED.items()} for of in record["updates"]]
+    return (
+        pandas.DataFrame(evaluations, columns=[*KEYS, "reward", "pass_at_8", "entropy"]),
+        pandas.DataFrame(updates, columns=[*KEYS, *STORED]),
+    )
 
 
 def summaries(plan: Plan, runs: list[PlannedRun], directory: Path) -> pandas.DataFrame:
-    """Those of the runs that have ended."""
-    ended = [run for run in runs if log_of(directory, run).exists()]
-    last = plan.design["outcomes"]["last"]
-    rows = [summary(run, read_log(log_of(directory, run)), last) for run in ended]
-    return pandas.DataFrame(rows, columns=None if rows else ["regime", "method", "lr", "seed", "area"])
+    return summarised(*read_logs(runs, directory), plan.design["outcomes"])
 
 
 def start_worker(niceness: int) -> None:
@@ -86,21 +78,11 @@ def make(job: tuple[PlannedRun, Path, Path | None]) -> str:
 
 
 def collect(plan: Plan, directory: Path) -> None:
-    """runs.parquet has a row a run, steps.parquet the means over the seeds that judge."""
     runs = plan.all_runs(lambda known: summaries(plan, known, directory))
-    summaries(plan, runs, directory).to_parquet(RUNS)
-    keys = ["regime", "method", "lr", "step"]
-    logs = [
-        read_log(log_of(directory, run)).reset_index().assign(**{key: asdict(run)[key] for key in keys[:3]})
-        for run in runs
-        if run.judges and log_of(directory, run).exists()
-    ]
-    groups = pandas.concat(logs).groupby(keys)
-    table = groups.mean()
-    table["reward_lowest"], table["reward_highest"] = groups["reward"].min(), groups["reward"].max()
-    table = table.astype("float32").round(4)
-    table["seeds"] = groups.size()
-    table.reset_index().to_parquet(STEPS)
+    for table, path in zip(read_logs(runs, directory), (EVALUATIONS, UPDATES), strict=True):
+        columns = [name for name in table if name not in KEYS]
+        table[columns] = table[columns].astype("float32").round(4)
+        table.to_parquet(path, compression="zstd")
 
 
 def main() -> None:

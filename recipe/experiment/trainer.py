@@ -9,7 +9,7 @@ import json
 import random
 import time
 from collections import deque
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,6 +28,13 @@ from bapo_verl.search import Search, Tokens
 from recipe.tiny_task.task import MAX_RESPONSE_TOKENS, all_problems, encode_prompt, is_right
 
 BASE = Path(__file__).parents[1] / "tiny_task" / "base"
+HELD_OUT = [
+    problem for problem in all_problems() if (problem.a + 2 * problem.b) % 5 == 0
+]  # 20 of the 100, never trained on
+TRAINING = [problem for problem in all_problems() if problem not in HELD_OUT]
+EVALUATE_EVERY = 25  # steps
+EVALUATION_ANSWERS = 8  # to each held-out problem
+GRPO = Bounds(0.8, 1.2)
 
 
 @dataclass
@@ -37,20 +44,18 @@ class Setting:
     lr: constant learning rate of AdamW.
     updates: optimizer steps on each rollout batch; its answers are seen `epochs` times in them (`actor.ppo_epochs`).
     versions: how many rollout batches old the weights are that sample; 0: current.
-    micro_batch: answers in a forward, each with a search of its own; 0: one search for the whole mini-batch.
     policy_loss: keys of BapoPolicyLossConfig.
     """
 
     lr: float
     seed: int
-    updates: int = 8
-    epochs: int = 1
-    steps: int = 24
+    steps: int
+    updates: int
+    epochs: int
+    versions: int
+    policy_loss: dict
     prompts: int = 16
     answers: int = 8
-    versions: int = 0
-    micro_batch: int = 0
-    policy_loss: dict = field(default_factory=dict)
 
 
 class Rollout(NamedTuple):
@@ -101,18 +106,11 @@ def sample(model, prompts: Tensor, end: int, max_tokens: int = MAX_RESPONSE_TOKE
     return Rollout(prompts, tokens, mask, log_probs, distributions)
 
 
-@torch.no_grad()
-def divergence(model, rollout: Rollout) -> float:
-    """KL(pi_rollout || pi), mean over the answers' tokens: how far the weights are from those that sampled."""
-    old, new = rollout.distributions, log_distributions(model, rollout)
-    return (((old.exp() * (old - new)).sum(-1) * rollout.mask).sum() / rollout.mask.sum()).item()
-
-
 class Policy:
     """A model with its optimizer and its loss."""
 
     def __init__(self, model, setting: Setting):
-        self.model, self.micro_batch = model, setting.micro_batch
+        self.model = model
         config = FSDPOptimizerConfig(lr=setting.lr, override_optimizer_config={"foreach": True})
         self.optimizer = build_optimizer(model.parameters(), config)
         self.clip_grad = config.clip_grad
@@ -123,16 +121,11 @@ class Policy:
         """One optimizer step on a mini-batch; advantages: [B, T]. Returns verl's and BAPO's metrics."""
         self.optimizer.zero_grad(set_to_none=False)
         self.actor.global_batch_info.update(dp_size=1, batch_num_tokens=rollout.mask.sum())
-        found = [self.backward(rollout.rows(rows), advantages[rows]) for rows in self.forwards(advantages)]
+        trained = advantages[:, 0] != 0  # answers of groups that are all right or all wrong have no gradient
+        metrics = self.backward(rollout.rows(trained), advantages[trained]) if trained.any() else {}
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_grad)
         self.optimizer.step()
-        return means(found) | {"actor/grad_norm": norm.item()}
-
-    def forwards(self, advantages: Tensor) -> list[Tensor]:
-        """The rows of each forward. Answers of groups that are all right or all wrong have no gradient: left out."""
-        rows = torch.arange(len(advantages)).split(self.micro_batch or len(advantages))
-        rows = [part[advantages[part, 0] != 0] for part in rows]
-        return [part for part in rows if len(part)]
+        return metrics | {"actor/grad_norm": norm.item()}
 
     def backward(self, rollout: Rollout, advantages: Tensor) -> dict[str, float]:
         """Forward and backward, with the bounds that the search finds for these answers."""
@@ -141,7 +134,7 @@ class Policy:
         def bounds_of(tokens: Tokens) -> Bounds:
             sums = self.search.add_up([tokens])
             choice = self.search.choose(sums.contribution)
-            searched.update(self.search.metrics(choice, sums))
+            searched.update(self.search.metrics(choice, sums), unlike_grpo=clips_unlike(tokens, choice.bounds, GRPO))
             return choice.bounds
 
         log_prob = log_distributions(self.model, rollout).gather(-1, rollout.tokens[..., None])[..., 0]
@@ -153,10 +146,14 @@ class Policy:
         return {key: float(value) for key, value in (metrics | searched).items()}
 
 
-def means(records: list[dict[str, float]]) -> dict[str, float]:
-    """The mean of each metric; a record that lacks one is not counted in it."""
-    keys = dict.fromkeys(key for record in records for key in record)
-    return {key: float(np.mean([record[key] for record in records if key in record])) for key in keys}
+def clips_unlike(tokens: Tokens, one: Bounds, other: Bounds) -> bool:
+    """Whether two pairs of bounds drop different tokens, that is, whether their gradients differ."""
+
+    def clipped(bounds: Bounds) -> Tensor:
+        positive = (tokens.advantages > 0) & (tokens.ratio >= bounds.c_high)
+        return tokens.mask & (positive | (tokens.advantages < 0) & (tokens.ratio <= bounds.c_low))
+
+    return not torch.equal(clipped(one), clipped(other))
 
 
 class Run:
@@ -167,6 +164,7 @@ class Run:
         torch.manual_seed(setting.seed)
         self.rng = random.Random(setting.seed)
         self.tokenizer = AutoTokenizer.from_pretrained(task / "model")
+        self.end = self.tokenizer.eos_token_id
         self.prompts = {problem: encode_prompt(self.tokenizer, problem) for problem in all_problems()}
         model, self.sampler = (AutoModelForCausalLM.from_pretrained(task / "model") for _ in range(2))
         self.policy = Policy(model, setting)
@@ -179,7 +177,7 @@ class Run:
     def next_problems(self) -> list:
         """Each problem once before any comes again."""
         while len(self.pending) < self.setting.prompts:
-            self.pending += self.rng.sample(all_problems(), len(all_problems()))
+            self.pending += self.rng.sample(TRAINING, len(TRAINING))
         batch, self.pending = self.pending[: self.setting.prompts], self.pending[self.setting.prompts :]
         return batch
 
@@ -188,52 +186,59 @@ class Run:
         texts = self.tokenizer.batch_decode(rows, skip_special_tokens=True)
         return torch.tensor([float(is_right(text, problem)) for text, problem in zip(texts, problems, strict=True)])
 
-    def step(self) -> dict[str, float]:
-        """Sample a batch, make the updates on it, and say what happened."""
-        problems = [problem for problem in self.next_problems() for _ in range(self.setting.answers)]
-        prompts = torch.tensor([self.prompts[problem] for problem in problems])
+    def sample(self, model, problems: list, answers: int) -> tuple[Rollout, Tensor]:
+        """Answers to each problem, one problem after the other, and their rewards."""
+        problems = [problem for problem in problems for _ in range(answers)]
+        rollout = sample(model, torch.tensor([self.prompts[problem] for problem in problems]), self.end)
+        return rollout, self.rewards(rollout, problems)
+
+    def step(self) -> list[dict[str, float]]:
+        """Sample a batch, make the updates on it, and return the metrics of each."""
+        answers = self.setting.answers
         self.sampler.load_state_dict(self.versions[0])
-        rollout = sample(self.sampler, prompts, self.tokenizer.eos_token_id)
-        rewards = self.rewards(rollout, problems)
+        rollout, rewards = self.sample(self.sampler, self.next_problems(), answers)
         scores = torch.zeros_like(rollout.mask)
         scores[:, 0] = rewards
-        groups = np.arange(len(problems)) // self.setting.answers
+        groups = np.arange(len(rewards)) // answers
         advantages, _ = compute_grpo_outcome_advantage(scores, rollout.mask, groups)
         metrics = self.train(rollout, advantages)
         self.versions.append(self.weights())
-        part = torch.arange(0, len(problems), 4)  # a quarter of the answers to each problem
-        metrics["rollout/kl"] = divergence(self.policy.model, rollout.rows(part))
-        return metrics | describe(rollout, rewards)
+        return metrics
 
-    def train(self, rollout: Rollout, advantages: Tensor) -> dict[str, float]:
-        """verl's mini-batches of shuffled answers (actor.shuffle=True); means over the updates."""
+    def evaluate(self) -> dict[str, float]:
+        """The current weights on the held-out problems, with random numbers that are the same at every evaluation."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            rollout, rewards = self.sample(self.policy.model, HELD_OUT, EVALUATION_ANSWERS)
+        solved = rewards.view(-1, EVALUATION_ANSWERS).any(1)
+        entropy = -(rollout.distributions.exp() * rollout.distributions).sum(-1)  # nats; masked below
+        return {
+            "reward": rewards.mean().item(),
+            "pass_at_8": solved.float().mean().item(),
+            "entropy": ((entropy * rollout.mask).sum() / rollout.mask.sum()).item(),
+        }
+
+    def train(self, rollout: Rollout, advantages: Tensor) -> list[dict[str, float]]:
+        """verl's mini-batches of shuffled answers (actor.shuffle=True), an update on each."""
         setting, answers = self.setting, len(advantages)
         size = answers * setting.epochs // setting.updates
         batches = [rows for _ in range(setting.epochs) for rows in torch.randperm(answers).split(size)]
-        return means([self.policy.update(rollout.rows(rows), advantages[rows]) for rows in batches])
-
-
-def describe(rollout: Rollout, rewards: Tensor) -> dict[str, float]:
-    """Accuracy, lengths of right and failed answers, and the entropy at which they were sampled, in nats a token."""
-    lengths, right = rollout.mask.sum(1), rewards > 0
-    entropy = -(rollout.distributions.exp() * rollout.distributions).sum(-1)  # masked below
-    values = {
-        "critic/score/mean": rewards.mean().item(),
-        "rollout/entropy": ((entropy * rollout.mask).sum() / rollout.mask.sum()).item(),
-    }
-    if right.any():
-        values["rollout/right_length"] = lengths[right].mean().item()
-    if not right.all():
-        values["rollout/failed_length"] = lengths[~right].mean().item()
-    return values
+        return [self.policy.update(rollout.rows(rows), advantages[rows]) for rows in batches]
 
 
 def train(setting: Setting, output: Path) -> None:
-    """One run, whole or not at all: `output`, in the format of verl's file logger, appears when it has ended."""
+    """One run, whole or not at all: `output` appears when it has ended, with a line for each step.
+
+    A line has the metrics of each update, and every EVALUATE_EVERY steps, the start among them, an evaluation.
+    """
     run, part, started = Run(setting), output.with_suffix(".part"), time.perf_counter()
     with open(part, "w") as log:
+        log.write(json.dumps({"step": 0, "updates": [], "evaluation": run.evaluate()}) + "\n")
         for step in range(1, setting.steps + 1):
-            log.write(json.dumps({"step": step, "data": run.step()}) + "\n")
+            record = {"step": step, "updates": run.step()}
+            if step % EVALUATE_EVERY == 0:
+                record["evaluation"] = run.evaluate()
+            log.write(json.dumps(record) + "\n")
     seconds = time.perf_counter() - started
     output.with_suffix(".json").write_text(json.dumps(asdict(setting) | {"seconds": seconds}))
     part.rename(output)

@@ -47,8 +47,6 @@ def test_the_last_lines_have_the_numbers_of_the_log_and_of_the_stored_runs_at_it
     """
     table = pandas.DataFrame(
         {
-            "regime": ["updates_8"] * 3,
-            "method": ["grpo"] * 3,
             "lr": [2e-4, 2e-4, 8e-4],
             "step": [1, 2, 2],
             "seeds": [5, 5, 3],
@@ -78,7 +76,7 @@ def test_the_last_lines_have_the_numbers_of_the_log_and_of_the_stored_runs_at_it
 
 
 def test_the_demos_learning_rate_has_stored_runs(repository):
-    """The number in the launch script against the experiment's table."""
+    """The number in the launch script against the stored table."""
     script = (repository / "examples" / "run_bapo_tiny_qwen2_cpu.sh").read_text()
     lr = float(script.partition("optim.lr=")[2].split()[0])
     rows = demo.stored(lr)

@@ -140,8 +140,7 @@ def test_updates_are_on_answers_of_every_length(run):
 def test_without_shuffle_updates_are_on_answers_in_the_order_in_which_they_ended(monkeypatch):
     """Why the recipes set actor.shuffle. When this fails, verl sorts a batch by its prompts, and they need not.
 
-    TransferQueue is replaced by what verl has read from it: keys, each put there when its answer ended. That answers of
-    one length then share their updates is in the runs of recipe/experiment.
+    TransferQueue is replaced by what verl has read from it: keys, each put there when its answer ended.
     """
     monkeypatch.setattr(replay_buffer.tq, "kv_clear", lambda **_: None)
     ended = ["p_1_0", "q_0_0", "p_0_0", "q_1_0"]

@@ -19,11 +19,12 @@ from verl.workers.engine import EngineRegistry
 from verl.workers.utils.losses import ppo_loss
 
 from bapo_verl.engine import BapoPolicyLossConfig  # registers the loss and the engines
+from bapo_verl.search import Tokens
 from recipe.experiment import trainer
 from recipe.experiment.design import fixed
 
 FP32 = {"param_dtype": "fp32", "reduce_dtype": "fp32", "buffer_dtype": "fp32"}
-MICRO_BATCH = dict(search_scope="micro_batch")
+SETTING = dict(seed=3, steps=1, updates=4, epochs=2, versions=0, policy_loss={})
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +38,8 @@ def world():
 @pytest.fixture(scope="module")
 def rollout():
     """32 answers of the base model to four problems, and advantages of both signs, with groups that have none."""
-    run = trainer.Run(trainer.Setting(lr=0.0, seed=3, prompts=4))
-    problems = [problem for problem in run.next_problems() for _ in range(8)]
-    prompts = torch.tensor([run.prompts[problem] for problem in problems])
-    answers = trainer.sample(run.sampler, prompts, run.tokenizer.eos_token_id)
-    rewards = run.rewards(answers, problems)
+    run = trainer.Run(trainer.Setting(lr=0.0, prompts=4, **SETTING))
+    answers, rewards = run.sample(run.sampler, run.next_problems(), 8)
     rewards[8:16] = 1.0  # a group that is all right
     groups = np.arange(32) // 8
     scores = torch.zeros_like(answers.mask)
@@ -51,7 +49,7 @@ def rollout():
     return answers, advantages
 
 
-def updated_by_verl(rollout, advantages, policy_loss, lr, micro_batch, updates):
+def updated_by_verl(rollout, advantages, policy_loss, lr, updates):
     """Weights after updates of the engine that verl's registry has, on the same answers."""
 
     def nested(values):
@@ -100,7 +98,7 @@ def updated_by_verl(rollout, advantages, policy_loss, lr, micro_batch, updates):
                 data,
                 use_remove_padding=False,
                 use_dynamic_bsz=False,
-                micro_batch_size_per_gpu=micro_batch,
+                micro_batch_size_per_gpu=len(ids),
                 global_batch_size=len(ids),
                 temperature=1.0,
             )
@@ -112,28 +110,49 @@ def updated_by_verl(rollout, advantages, policy_loss, lr, micro_batch, updates):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "policy_loss, micro_batch",
-    [
-        (fixed([0.8, 1.2]), 0),
-        ({}, 0),
-        ({"target_contribution": 0.45, "c_low_start": 0.8, "c_high_max": 2.0}, 0),
-        ({"contribution": "gradient"}, 0),
-        (MICRO_BATCH, 8),
-    ],
+    "policy_loss", [fixed([0.8, 1.2]), {}, {"contribution": "gradient"}], ids=["fixed", "value", "gradient"]
 )
-def test_three_updates_are_those_of_verls_engine(world, rollout, policy_loss, micro_batch):
+def test_three_updates_are_those_of_verls_engine(world, rollout, policy_loss):
     """At a large learning rate, so that ratios leave every clip from the second update on."""
     answers, advantages = rollout
-    setting = trainer.Setting(lr=3e-3, seed=0, micro_batch=micro_batch, policy_loss=policy_loss)
+    setting = trainer.Setting(lr=3e-3, **SETTING | {"policy_loss": policy_loss})
     policy = trainer.Policy(AutoModelForCausalLM.from_pretrained(trainer.BASE / "model"), setting)
     before = {name: value.clone() for name, value in policy.model.state_dict().items()}
     for _ in range(3):
         metrics = policy.update(answers, advantages)
-    weights, bounds = updated_by_verl(answers, advantages, policy_loss, 3e-3, micro_batch or 32, updates=3)
+    weights, bounds = updated_by_verl(answers, advantages, policy_loss, 3e-3, updates=3)
     # As vectors: Adam divides by the gradient's size, so where a gradient is rounding alone its step is arbitrary.
     moved = torch.cat([(value - before[name]).flatten() for name, value in policy.model.state_dict().items()])
     difference = torch.cat([(value - weights[name]).flatten() for name, value in policy.model.state_dict().items()])
     assert difference.norm() < 1e-2 * moved.norm()
-    if not micro_batch:
-        assert_close([metrics["actor/bapo/c_low"], metrics["actor/bapo/c_high"]], bounds)
+    assert_close([metrics["actor/bapo/c_low"], metrics["actor/bapo/c_high"]], bounds)
     assert metrics["actor/pg_clipfrac"] > 0.01
+    assert metrics["unlike_grpo"] == (policy_loss != fixed([0.8, 1.2]))
+
+
+def test_bounds_clip_unlike_others_where_a_token_lies_between():
+    """A positive token at 1.25 is clipped by 1.2 and not by 1.3; a negative one there is clipped by neither."""
+    ratio, nothing, mask = torch.tensor([[1.25, 0.7]]), torch.zeros(1, 2), torch.ones(1, 2, dtype=torch.bool)
+    one, other = trainer.Bounds(0.8, 1.2), trainer.Bounds(0.8, 1.3)
+
+    def unlike(advantages, mask=mask):
+        return trainer.clips_unlike(Tokens(ratio, nothing, nothing, torch.tensor([advantages]), mask, None), one, other)
+
+    assert unlike([1.0, -1.0])
+    assert not unlike([-1.0, -1.0])
+    assert not unlike([1.0, -1.0], torch.tensor([[False, True]]))
+
+
+def test_an_evaluation_repeats_itself_and_leaves_the_training_alone():
+    def first_step(evaluations):
+        run = trainer.Run(trainer.Setting(lr=1e-3, prompts=2, **SETTING))
+        found = [run.evaluate() for _ in range(evaluations)]
+        assert all(one == found[0] for one in found)
+        return run.step()
+
+    assert first_step(0) == first_step(2)
+
+
+def test_no_problem_of_the_evaluation_is_trained_on():
+    assert len(trainer.HELD_OUT) == 20 and len(trainer.TRAINING) == 80
+    assert not set(trainer.HELD_OUT) & set(trainer.TRAINING)
