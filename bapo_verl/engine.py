@@ -144,7 +144,7 @@ def with_bapo(engine: type[BaseEngine]) -> type[BaseEngine]:
     return type(f"Bapo{engine.__name__}", (BapoEngineMixin, engine), {})
 
 
-def _register() -> None:
+def register_engines() -> None:
     """Put the mixin in front of every engine that verl has for language models on this device.
 
     verl looks an engine up by device and vendor before it looks by device alone, so the classes of other machines stay
@@ -159,4 +159,4 @@ def _register() -> None:
         engines[key] = with_bapo(engine)
 
 
-_register()
+register_engines()  # on import: verl looks an engine up right after it has made the actor's config

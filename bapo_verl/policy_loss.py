@@ -14,7 +14,7 @@ from verl.trainer.ppo.core_algos import compute_policy_loss_vanilla, register_po
 from verl.workers.config import ActorConfig, PolicyLossConfig
 
 from bapo_verl.clipping import Bounds
-from bapo_verl.policy_loss_config import KEY
+from bapo_verl.keys import KEY
 from bapo_verl.search import Tokens, tokens_of
 
 

@@ -11,13 +11,7 @@ from dataclasses import dataclass, fields
 import ray
 from verl.workers.config import PolicyLossConfig
 
-from bapo_verl.driver_check import ACTOR, KEY
-
-# Keys that the YAML copies from others, for the workers, which see no other part of the user's config.
-COPIES = {
-    "bypass_mode": "algorithm.rollout_correction.bypass_mode",
-    "dynamic_context_parallel": f"{ACTOR}.megatron.dynamic_context_parallel",
-}
+from bapo_verl.keys import ACTOR, COPIES, KEY
 
 WORDS = {
     "contribution": ("value", "gradient"),
@@ -91,8 +85,7 @@ class BapoPolicyLossConfig(PolicyLossConfig):
                 "replicates samples unevenly over the ranks, so that sums over the optimizer batch would count some of "
                 "them twice. Either use a fixed context_parallel_size, or leave +algorithm=bapo away"
             )
-        if ray.is_initialized():  # in a worker. Stock verl's driver imports no engine, and some fail there
-            import bapo_verl.engine  # noqa: F401  registers the loss and the engines
+        register_in_a_worker()
 
     def _check_numbers(self):
         keys = ["target_contribution"] + [
@@ -115,6 +108,12 @@ class BapoPolicyLossConfig(PolicyLossConfig):
             raise ValueError(f"{KEY}.{bound}_step must be > 0 where {bound}_start < {bound}_max, got {step}")
         if start < maximum and (maximum - start) / step > MAX_STEPS:
             raise ValueError(f"{KEY}.{bound}_step must leave at most {MAX_STEPS} steps, got {step}")
+
+
+def register_in_a_worker() -> None:
+    """Register the loss and the engines, unless on the driver: stock verl imports no engine there, and some fail."""
+    if ray.is_initialized():
+        import bapo_verl.engine  # noqa: F401
 
 
 # What a user may set, beside verl's own keys.

@@ -122,19 +122,18 @@ DCP = [f"{MEGATRON}.dynamic_context_parallel=True", f"{MEGATRON}.max_seqlen_per_
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("defaults", "flags", "c_high_max"),
-    [("ppo_trainer, {algorithm: bapo}, _self_", [], 2.0), ("ppo_trainer, _self_", ["+algorithm=bapo"], 3.0)],
+    ("defaults", "flags", "refused"),
+    [("ppo_trainer, {algorithm: bapo}, _self_", [], False), ("ppo_trainer, _self_", ["+algorithm=bapo"], True)],
     ids=["among its defaults", "by the flag"],
 )
-def test_in_a_file_of_the_users_own_the_preset_goes_among_its_defaults(tmp_path, defaults, flags, c_high_max):
-    """As README has it: the flag comes after the file, and the preset's values then win over the file's."""
+def test_in_a_file_of_the_users_own_the_preset_goes_among_its_defaults(tmp_path, defaults, flags, refused):
+    """By the flag it comes after the file and would replace its values. A wrong value ends each run before Ray."""
     text = f"defaults: [{defaults}]\nactor_rollout_ref: {{actor: {{policy_loss: {{c_high_max: 2.0}}}}}}\n"
     (tmp_path / "mine.yaml").write_text(text)
-    where = ["--config-dir", str(tmp_path), "--config-name", "mine", "--cfg", "job", "-p", KEY]
-    done = main_ppo(tmp_path, *flags, *where)
-    assert done.returncode == 0, done.stderr
-    policy_loss = yaml.safe_load(done.stdout)
-    assert (policy_loss["loss_mode"], policy_loss["c_high_max"]) == ("bapo", c_high_max)
+    where = ["--config-dir", str(tmp_path), "--config-name", "mine"]
+    done = main_ppo(tmp_path, *flags, *where, "actor_rollout_ref.actor.loss_agg_mode=no_such_mode")
+    assert done.returncode != 0
+    assert ("c_high_max=2.0 (mine) by 3.0" in done.stderr) == refused != ("no_such_mode" in done.stderr)
 
 
 @pytest.mark.parametrize("preset", [*PRESETS, *BASELINES])

@@ -1,0 +1,10 @@
+"""Where BAPO's keys are in the user's config. Under policy_loss_config.py and driver_check.py, and without verl."""
+
+ACTOR = "actor_rollout_ref.actor"
+KEY = f"{ACTOR}.policy_loss"
+
+# Keys of KEY that the YAML copies from others, for the workers, which see no other part of the user's config.
+COPIES = {
+    "bypass_mode": "algorithm.rollout_correction.bypass_mode",
+    "dynamic_context_parallel": f"{ACTOR}.megatron.dynamic_context_parallel",
+}
