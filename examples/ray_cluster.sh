@@ -15,7 +15,9 @@ export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=${RAY_SYMMETRIC_RUN_CLUSTER_WAIT_T
 [[ $MASTER_ADDR != *:* ]] || stop "MASTER_ADDR must be an address without a port, got $MASTER_ADDR"
 number NNODES RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT ${ROLLOUT_NNODES:+ROLLOUT_NNODES}
 nodes=$((NNODES + ${ROLLOUT_NNODES:-0}))
-address=$(getent ahostsv4 "$MASTER_ADDR" | sed -n '1s/ .*//p') ||
+address=$MASTER_ADDR
+# getent finds no address, not even a numeric one, where the machine has loopback alone.
+[[ $address =~ ^[0-9]+(\.[0-9]+){3}$ ]] || address=$(getent ahostsv4 "$MASTER_ADDR" | sed -n '1s/ .*//p') ||
     stop "MASTER_ADDR must have an IPv4 address, got $MASTER_ADDR"
 
 # Debian gives a node's own name the address 127.0.1.1, and Ray would take the head for a worker.

@@ -73,6 +73,7 @@ LLAMA_3B = shape(LlamaConfig, 3072, 8192, 28, 24, 8, 128256)
 # tokens); the longer ones are assumptions.
 RUNS = {
     "octothinker_3b": Run(LLAMA_3B, 1, 6_000),
+    "r1_distill_qwen_7b_8k": Run(QWEN_7B, 1, 6_000),
     "r1_distill_qwen_7b": Run(QWEN_7B, 8, 12_000),
     "r1_distill_qwen_32b": Run(QWEN_32B, 32, 12_000),
     "bp_math_7b": Run(QWEN_7B, 16, 20_000),

@@ -33,7 +33,7 @@ def test_a_script_gives_paths_and_node_counts_and_verl_accepts_them(script, stub
     assert done.returncode == 0, done.stderr
     run, overrides = overrides_of(call)
     name = script.stem.removeprefix("run_bapo_").removesuffix("_fsdp")
-    assert run == name and re.fullmatch(r"[a-z0-9_]+_\d+b(_fsdp|_partial_rollout|_separate_async)", script.stem)
+    assert run == name and re.fullmatch(r"[a-z0-9_]+_\d+b(_8k)?(_fsdp|_partial_rollout|_separate_async)", script.stem)
     config = composed(run, *overrides)
     accepted_by_verl(config)
     assert config.actor_rollout_ref.model.path == "/models/one"

@@ -81,7 +81,8 @@ PAPER = {  # shared/paper.md: Sec. 5.1, Table 1 (avg@16), Eq. 8 (the ratio's anc
     "actor_rollout_ref.rollout.val_kwargs.n": 16,
     "trainer.total_training_steps": 200,
 }
-LENGTHS = {"r1_distill": 32768, "bp_math": 65536, "octothinker": 8192}  # Fig. 11; Sec. 5.1, 64k and 8k
+# Fig. 11; Sec. 5.1, 64k and 8k
+LENGTHS = {"r1_distill_qwen_7b_8k": 8192, "r1_distill": 32768, "bp_math": 65536, "octothinker": 8192}
 BOUNDS = {  # rho_0, c_low, c_high
     "bapo": [0.4, 0.6, 0.9, 0.02, 1.2, 3.0, 0.05],
     "bapo_octothinker": [0.45, 0.8, 0.9, 0.02, 1.2, 2.0, 0.05],
