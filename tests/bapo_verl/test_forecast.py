@@ -1,11 +1,14 @@
 """bapo_verl.forecast on dumps as verl writes them. tests/pipeline/test_training.py has a real run's."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from bapo_verl.driver_check import KEY
 from bapo_verl.forecast import main
+
+MODEL = Path(__file__).parents[2] / "recipe" / "tiny_task" / "base" / "model"
 
 # GRPO's |A| in a group is |score - mean| / std, the std with n - 1 below. Lengths are in characters.
 # "half": scores 1, 1, 0, 0, so std = sqrt(4 x 0.25 / 3) = 0.57735 and each |A| = 0.5 / 0.57735 = 0.86603.
@@ -22,7 +25,7 @@ def write(path, answers, step=1):
     """A file of verl's trainer.rollout_data_dir."""
     path.parent.mkdir(exist_ok=True)
     lines = [
-        {"input": prompt, "output": "x" * length, "gts": "1", "score": score, "step": step}
+        {"input": prompt, "output": "7" * length, "gts": "1", "score": score, "step": step}
         for prompt, length, score in answers
     ]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -88,6 +91,14 @@ def test_without_shuffling_the_shortest_answers_come_first(run, tmp_path):
 def test_no_gradient_at_all_is_null_in_json(run, tmp_path):
     result = json.loads(run(write(tmp_path / "1.jsonl", NO_GRADIENT), "--mini-batch-size", 1, "--json", "bapo"))
     assert result["rho_start"]["mean"] is None and result["presets"]["bapo"]["start"] == 1.0
+
+
+def test_a_tokenizer_counts_tokens_and_the_end_token(run, dump):
+    # The demo's knows single characters: one token each, and one more for the end.
+    #   (3 + 5) / (3 + 5 + 7 + 9) = 0.33333 and 7 x 1.5 / (7 x 1.5 + 3 x 3 x 0.5) = 0.7
+    result = json.loads(run(dump, "--mini-batch-size", 1, "--json", "--tokenizer", MODEL))
+    assert result["unit"] == "tokens" and result["length"]["right"] == (3 + 5 + 7) / 3
+    assert result["rho_start"]["mean"] == pytest.approx((1 / 3 + 0.7) / 2, abs=1e-5)
 
 
 def test_lines_that_are_no_answer_are_counted(run, dump):
