@@ -199,11 +199,15 @@ class Bounds(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """What the search found. Shares are nan where their denominator is zero."""
+    """What the search found. Shares are nan where their denominator is zero.
+
+    rho, rho_start, rho_max: at the chosen point, at the path's first, and the largest on the path.
+    """
 
     bounds: Bounds
     rho: float
     rho_start: float
+    rho_max: float
     target_met: float
     steps: int
 
@@ -223,7 +227,8 @@ def choose_bounds(sums: ContributionSums, path: SearchPath, target: float, contr
     else:
         point, target_met = 0, math.nan
     bounds = Bounds(path.c_low[path.low[point]].item(), path.c_high[path.high[point]].item())
-    return Choice(bounds, rho[point].item(), rho[0].item(), target_met, point)
+    largest = max(rho[~rho.isnan()].tolist(), default=math.nan)
+    return Choice(bounds, rho[point].item(), rho[0].item(), largest, target_met, point)
 
 
 def tokens_between(sums: ContributionSums, path: SearchPath, one: int, other: int) -> float:

@@ -133,7 +133,7 @@ def _is_trained(loss_function: Callable) -> bool:
 
 
 def _metric(name: str, values: float | list[float]) -> Metric:
-    metric = Metric(aggregation=AggregationType.MAX if name.endswith("_max") else AggregationType.MEAN)
+    metric = Metric(aggregation=AggregationType.MAX if name == "actor/bapo/ratio_max" else AggregationType.MEAN)
     metric.extend(values if isinstance(values, list) else [values])
     return metric
 

@@ -17,3 +17,18 @@ number() {
 quoted() {
     printf "'%s'" "${1//\'/\\\'}"
 }
+
+# writable FOLDER: a megabyte can be written there.
+writable() {
+    local probe
+    probe=$(mktemp -p "$1" 2>/dev/null) || return 1
+    head -c 1M /dev/zero 2>/dev/null >"$probe" && rm "$probe" && return
+    rm -f "$probe"
+    return 1
+}
+
+# SLURM may set both, and with both every worker of verl raises.
+if [[ ${CUDA_VISIBLE_DEVICES-} && ${ROCR_VISIBLE_DEVICES-} ]]; then
+    echo "ROCR_VISIBLE_DEVICES is unset: verl refuses it beside CUDA_VISIBLE_DEVICES" >&2
+    unset ROCR_VISIBLE_DEVICES
+fi

@@ -23,6 +23,11 @@ address=$(getent ahostsv4 "$MASTER_ADDR" | sed -n '1s/ .*//p') ||
     stop "MASTER_ADDR must be an address that the other nodes reach, got $MASTER_ADDR, which is $address here"
 address=${address/#127.*/127.0.0.1} # the only one of them that Ray takes for this node
 
+# Ray's sockets are in TMPDIR/ray/session_.../sockets/plasma_store, and a socket's path has 107 bytes at most.
+folder=${RAY_TMPDIR:-${TMPDIR:-/tmp}}
+((${#folder} <= 39)) || stop "TMPDIR must have at most 39 characters, or Ray's sockets do not fit, got ${#folder}: $folder"
+writable "$folder" || stop "TMPDIR must be a folder that can be written and has room, got $folder"
+
 if [[ " $(hostname -I) 127.0.0.1 " == *" $address "* ]]; then
     bash "$@" --cfg job >/dev/null # what the script refuses, it refuses before the nodes are waited for
 else

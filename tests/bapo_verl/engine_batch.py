@@ -76,6 +76,7 @@ def rank_data(rank, world, micro, dynamic, packed, tokens, flags):
 SUMS = {
     "rho": 1e-4,
     "rho_start": 1e-4,
+    "rho_max": 1e-4,
     "entropy_change": 1e-4,
     "log_prob": 1e-4,
     "clipped_log_prob": 1e-4,

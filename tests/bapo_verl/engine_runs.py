@@ -3,7 +3,6 @@
 import math
 import os
 import tempfile
-import time
 from dataclasses import replace
 from functools import partial
 from unittest import mock
@@ -172,8 +171,6 @@ def updates(rank, world, out, model, policy_loss, setting):
     engine.module.register_forward_pre_hook(before_a_forward)
     compute_entropy = engine.compute_entropy_from_logits
     dp = world // sp
-    if setting.get("asleep") == rank:
-        time.sleep(TIME_LIMIT)
     with engine.train_mode():
         history = []
         for _ in range(UPDATES):
@@ -228,8 +225,7 @@ def run(model, world=1, policy_loss=None, **setting):
     """The metrics of every update, which all ranks must agree on."""
     with tempfile.TemporaryDirectory() as tmp:
         arguments = (world, tmp, model, policy_loss or {}, setting)
-        limit, what = setting.get("limit", TIME_LIMIT), f"{world} ranks with {setting}"
-        histories = run_ranks(updates, world, tmp, arguments, limit, what)
+        histories = run_ranks(updates, world, tmp, arguments, TIME_LIMIT, f"{world} ranks with {setting}")
     # All but the entropy, which verl averages over the ranks later, and what one of several ranks holds.
     common = [
         [{k: v for k, v in update.items() if not k.startswith(("actor/entropy", "grad_norm"))} for update in rank]

@@ -89,7 +89,17 @@ def test_search_stops_at_the_first_point_that_meets_the_target():
     assert choice.steps == 4
     assert choice.rho == pytest.approx(0.4)
     assert choice.rho_start == pytest.approx(1.2 / 4.2)
+    assert choice.rho_max == pytest.approx(0.4)  # at r = 2 it is not clipped any more, and c_low clips nothing
     assert choice.target_met == 1
+
+
+def test_the_largest_share_lies_where_c_high_has_ended_and_c_low_has_not_moved():
+    # r = 4 and A = 1: P = min(4, c_high). r = .5 and A = -8: N = 8 c_low. rho rises from 1.2 / (1.2 + 4.8) = .2 to
+    # 3 / (3 + 4.8) = .385 at (.6, 3), and c_low lowers it to 3 / (3 + 7.2) = .294 at the end of the path.
+    choice = search(torch.tensor([4.0, 0.5]), torch.tensor([1.0, -8.0]), PAPER)
+    assert choice.bounds == (0.9, 3.0)
+    assert (choice.rho_start, choice.rho) == pytest.approx((1.2 / 6, 3 / 10.2))
+    assert choice.rho_max == pytest.approx(3 / 7.8)
 
 
 def test_gradient_share_needs_c_low_when_only_clipping_negatives_helps():
@@ -169,7 +179,7 @@ def test_one_sided_batches(advantages, bounds, rho):
 def test_without_tokens_the_bounds_stay_at_their_start_and_every_share_is_undefined():
     choice = search(torch.ones(0), torch.ones(0), PAPER)
     assert (choice.bounds, choice.steps) == ((0.6, 1.2), 0)
-    assert all(math.isnan(x) for x in (choice.rho, choice.rho_start, choice.target_met))
+    assert all(math.isnan(x) for x in (choice.rho, choice.rho_start, choice.rho_max, choice.target_met))
 
 
 def random_batch(seed, tokens=512, dtype=torch.float32):

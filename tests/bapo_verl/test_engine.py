@@ -5,6 +5,7 @@ micro-batches, or whether it is packed. What this file does not exercise: CUDA, 
 """
 
 import math
+from threading import Event
 from unittest import mock
 
 import pytest
@@ -12,6 +13,7 @@ import torch.multiprocessing as mp
 
 from tests.bapo_verl.engine_batch import SUMS, UPDATES, VOCABULARY, save_tiny_model
 from tests.bapo_verl.engine_runs import assert_same_bounds, run
+from tests.bapo_verl.ranks import run_ranks
 
 pytestmark = pytest.mark.slow
 
@@ -107,6 +109,7 @@ def test_an_update_is_redone_only_where_a_token_lies_between_the_predicted_and_t
     assert recomputed[0]["actor/bapo/redone"] == 0 and recomputed[0]["actor/bapo/ratio_max"] == 1
 
 
+@pytest.mark.used_by("bapo_verl/entropy.py")
 def test_the_entropy_curve_is_there_where_verls_trainer_logs_none(model):
     """With bypass_mode the update computes it where calculate_entropy asks for it, as stock verl does.
 
@@ -179,12 +182,18 @@ def test_a_rank_that_differs_is_noticed(model, monkeypatch):
         run(model, world=2, policy_loss=dict(search_scope="micro_batch"))
 
 
-def test_a_hang_is_named(model):
-    """A rank that never comes: what the others wait in is in the failure."""
-    with pytest.raises(pytest.fail.Exception, match=r"rank 0 in all_gather \(.*\) called by add_ranks"):
-        run(model, world=2, asleep=1, limit=60)
+def wait_for_ever(rank):
+    if rank == 0:
+        Event().wait()
 
 
+def test_a_hang_is_named(tmp_path):
+    """A rank that waits for another: what it waits in is in the failure."""
+    with pytest.raises(pytest.fail.Exception, match=r"2 ranks hang: rank 0 in wait .*; rank 1 in nothing: it ended"):
+        run_ranks(wait_for_ever, 2, str(tmp_path), (), limit=3, what="2 ranks")
+
+
+@pytest.mark.used_by("bapo_verl/engine.py")
 def test_gradients_of_several_calls_are_refused(model):
     with pytest.raises(mp.ProcessRaisedException, match="an optimizer batch, which is one train_batch call"):
         run(model, flags=dict(return_model_output=True))

@@ -62,6 +62,7 @@ def reference(tmp_path_factory):
 TOLERANCES = SUMS | {"grad_norm": 1e-4}  # two updates on, Megatron has summed in another order
 
 
+@pytest.mark.used_by("bapo_verl/engine.py")
 @pytest.mark.parametrize(
     ("backend", "world", "setting"),
     [

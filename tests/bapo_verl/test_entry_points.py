@@ -64,6 +64,7 @@ def test_the_flag_composes(entry, tmp_path):
     assert yaml.safe_load(done.stdout)["loss_mode"] == "bapo"
 
 
+@pytest.mark.used_by("bapo_verl/README.md")
 def test_one_step_off_policy_itself_composes_only_where_verls_source_is(tmp_path):
     """Why the test above, and README, name the search path. When this fails, verl's YAML has it and they need not."""
     done = command("one_step_off", tmp_path)
@@ -286,6 +287,7 @@ def test_fused_kernels_leave_bounds_and_entropy_as_they_are(model, reference, tm
     assert_same_steps(run("one_step_off", tied, overrides=(FUSED,))[0], run("one_step_off", tied)[0])
 
 
+@pytest.mark.used_by("recipe/README.md")
 def test_fused_kernels_stop_with_fsdp2_where_embeddings_are_not_tied(model):
     """Why recipe/config/math.yaml and recipe/README.md say so. When this fails, verl can, and they need not."""
     with pytest.raises(mp.ProcessRaisedException, match="got mixed torch.Tensor and DTensor"):

@@ -142,4 +142,4 @@ def test_the_requirements_bring_what_is_imported_and_pytests_plugins():
         if name not in names and names.isdisjoint(map(normalized, distributions.get(name, [])))
     }
     assert missing == set()
-    assert "pytest-timeout" in names  # pyproject.toml sets its `timeout`
+    assert {"pytest-timeout", "pytest-xdist"} <= names  # pyproject.toml sets `timeout`, tests/run.sh `-n`

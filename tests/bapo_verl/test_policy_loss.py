@@ -253,6 +253,7 @@ def test_a_step_of_zero_is_fine_where_the_bound_does_not_move():
     assert Search(BapoPolicyLossConfig(c_low_max=0.6, c_low_step=0), CLIP_RATIO_C).path.c_low.tolist() == [0.6]
 
 
+@pytest.mark.used_by("bapo_verl/policy_loss.py")
 def test_replacing_the_clip_leaves_the_actor_config_alone():
     config = actor(policy_loss=UpdateConfig(bounds_of=lambda tokens: Bounds(0.7, 1.5)))
     before = replace(config)

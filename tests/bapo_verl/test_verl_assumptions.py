@@ -2,8 +2,8 @@
 
 CONTRIBUTING.md says how to move to another version. Each test says what is relied on, and its mark `used_by` in which
 of our files. Where it fails, verl has changed it: read verl's new code, change our file, then the test. What needs more
-than a look at verl is tested in other files: `ELSEWHERE` names those tests. Several fail when a workaround is no longer
-needed, so that it can be deleted. What recipe/ needs of verl is tested in tests/recipe/.
+than a look at verl is tested in other files, under the same mark: `pytest -m used_by` runs all of them. Several fail
+when a workaround is no longer needed, so that it can be deleted. What recipe/ needs of verl is tested in tests/recipe/.
 """
 
 import ast
@@ -34,116 +34,6 @@ from tests.bapo_verl.verl_source import arguments, composed, engine_source, func
 ROOT = Path(__file__).resolve().parents[2]
 ENGINES = ["automodel", "fsdp", "megatron", "mindspeed", "torchtitan", "veomni"]  # folders of verl.workers.engine
 
-# (test, what of verl or vLLM it holds, our file): tests that need processes, gloo, vLLM or the user's command.
-ELSEWHERE = [
-    (
-        "test_config.py::test_the_plugin_is_what_makes_the_flag_known",
-        "verl.plugins at `import verl`",
-        "bapo_verl/plugin.py",
-    ),
-    (
-        "test_config.py::test_the_preset_bapo_is_the_dataclass",
-        "a config's `_target_` makes the class",
-        "bapo_verl/config/algorithm/bapo.yaml",
-    ),
-    (
-        "test_config.py::test_bad_input_is_an_error_on_the_driver_before_ray_starts",
-        "the actor's config is made on the driver",
-        "bapo_verl/policy_loss_config.py",
-    ),
-    (
-        "test_config.py::test_a_worker_that_makes_the_config_registers_the_loss_and_the_engines",
-        "Ray runs where a worker makes its config, and not on the driver",
-        "bapo_verl/policy_loss_config.py",
-    ),
-    (
-        "test_config.py::test_the_flag_composes_with_every_engine_of_main_ppo",
-        "model_engine and strategy",
-        "bapo_verl/config/algorithm/bapo.yaml",
-    ),
-    (
-        "test_policy_loss.py::test_replacing_the_clip_leaves_the_actor_config_alone",
-        "`replace` of an ActorConfig does not change the original",
-        "bapo_verl/policy_loss.py",
-    ),
-    (
-        "test_engine.py::test_gradients_of_several_calls_are_refused",
-        "Tinker's `return_model_output`",
-        "bapo_verl/engine.py",
-    ),
-    (
-        "test_engine.py::test_the_entropy_curve_is_there_where_verls_trainer_logs_none",
-        "where verl's engines compute the entropy, and when",
-        "bapo_verl/entropy.py",
-    ),
-    (
-        "test_engines.py::test_an_engine_chooses_the_bounds_of_fsdp2",
-        "how each engine calls the loss",
-        "bapo_verl/engine.py",
-    ),
-    (
-        "test_entry_points.py::test_one_step_off_policy_itself_composes_only_where_verls_source_is",
-        "why one_step_off_policy needs a search path",
-        "bapo_verl/README.md",
-    ),
-    (
-        "test_entry_points.py::test_fused_kernels_stop_with_fsdp2_where_embeddings_are_not_tied",
-        "what use_fused_kernels cannot do",
-        "recipe/README.md",
-    ),
-    (
-        "bapo_verl/test_cpu.py::test_device_module_has_every_name_verl_uses",
-        "the calls on `torch.<device>`",
-        "bapo_verl/cpu/device_module.py",
-    ),
-    (
-        "bapo_verl/test_cpu.py::test_verl_has_no_engine_for_the_device_cpu",
-        "the reason for VERL_ENGINE_DEVICE",
-        "bapo_verl/cpu/__init__.py",
-    ),
-    (
-        "bapo_verl/test_cpu.py::test_stock_process_group_names_the_cpu_twice",
-        "the reason for patches.py",
-        "bapo_verl/cpu/patches.py",
-    ),
-    (
-        "bapo_verl/test_cpu.py::test_patched_process_group_is_gloo",
-        "verl.workers imports the patched function by its name",
-        "bapo_verl/cpu/patches.py",
-    ),
-    (
-        "bapo_verl/test_cpu.py::test_the_cpu_build_is_not_called_vllm",
-        "the reason for vllm_metadata.py",
-        "bapo_verl/cpu/vllm_metadata.py",
-    ),
-    (
-        "bapo_verl/test_cpu.py::test_vllm_does_not_find_its_cpu_platform_by_itself",
-        "the reason for VLLM_TARGET_DEVICE",
-        "bapo_verl/cpu/__init__.py",
-    ),
-    (
-        "bapo_verl/test_cpu.py::test_verls_sockets_are_named_by_a_job_id_that_every_local_ray_gives",
-        "the reason for one_run.py",
-        "bapo_verl/cpu/one_run.py",
-    ),
-    (
-        "bapo_verl/test_cpu.py::test_synced_weights_are_what_the_rollout_samples_from",
-        "vLLM's reload of packed weights, and of a tied head",
-        "bapo_verl/cpu/worker_extension.py",
-    ),
-    (
-        "reward/test_as_verl_calls_it.py::test_reward_managers",
-        "how each reward manager calls a function",
-        "reward/math_reward.py",
-    ),
-    (
-        "reward/test_as_verl_calls_it.py::test_survives_being_sent_to_another_process",
-        "verl loads the reward by path and may pickle it by value",
-        "reward/math_reward.py",
-    ),
-    ("reward/test_results.py::test_verls_validation_takes_the_dict", "the columns of a validation", "reward/grade.py"),
-]
-
 
 # ------------------------------------------------------------------------------------------------ the list itself
 
@@ -152,18 +42,9 @@ def test_verl_is_the_version_that_this_list_was_read_in():
     assert verl.__version__ in TESTED
 
 
-@pytest.mark.parametrize(("test", "what", "file"), ELSEWHERE, ids=[test for test, *_ in ELSEWHERE])
-def test_the_test_elsewhere_and_our_file_exist(test, what, file):
-    name, _, function = test.partition("::")
-    (path,) = (ROOT / "tests").rglob(name)
-    assert re.search(rf"^def {function}\(", path.read_text(), re.M)
-    assert (ROOT / file).is_file(), what
-
-
-def test_the_files_that_the_marks_name_exist():
-    tests = [test for name, test in globals().items() if name.startswith("test_")]
-    marks = [mark for test in tests for mark in getattr(test, "pytestmark", []) if mark.name == "used_by"]
-    assert marks and [file for mark in marks for file in mark.args if not (ROOT / file).is_file()] == []
+def test_the_files_that_the_marks_name_exist(request):
+    marks = [mark for item in request.session.items for mark in item.iter_markers("used_by")]
+    assert [file for mark in marks for file in mark.args if not (ROOT / file).is_file()] == []
 
 
 # ------------------------------------------------------------------------------------------------ plugin and config

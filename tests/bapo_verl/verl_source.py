@@ -8,10 +8,7 @@ import pytest
 import verl
 from hydra import compose, initialize_config_module
 
-
-def used_by(*files: str):
-    """Marks a test with our files that rely on what it checks."""
-    return pytest.mark.used_by(*files)
+used_by = pytest.mark.used_by  # our files that rely on what a test checks
 
 
 def source(module: str) -> str:

@@ -120,6 +120,11 @@ def test_one_node_may_be_loopback_under_the_name_that_ray_takes_for_its_own(node
     [
         ({"NNODES": "many"}, "NNODES must be a whole number above 0, got many"),
         ({"ROLLOUT_NNODES": "0"}, "ROLLOUT_NNODES must be a whole number above 0, got 0"),
+        ({"RAY_TMPDIR": "/no/folder"}, "TMPDIR must be a folder that can be written and has room, got /no/folder"),
+        (
+            {"RAY_TMPDIR": "/" + 39 * "x"},
+            f"TMPDIR must have at most 39 characters, or Ray's sockets do not fit, got 40: /{39 * 'x'}",
+        ),
         ({"MASTER_ADDR": "10.0.0.1:6379"}, "MASTER_ADDR must be an address without a port, got 10.0.0.1:6379"),
         ({"MASTER_ADDR": "no.such.name.invalid"}, "MASTER_ADDR must have an IPv4 address, got no.such.name.invalid"),
         (

@@ -1,4 +1,7 @@
-"""Each launch script with the real Python and `--cfg job`, which prints the config and starts nothing."""
+"""Two launch scripts, one for GPUs and one for the CPU, with the real Python and `--cfg job`, which starts nothing.
+
+The others differ in what test_scripts.py composes in one process, or are composed here.
+"""
 
 import os
 import subprocess
@@ -8,35 +11,37 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.examples.stubs import EXAMPLES
+from tests.bapo_verl.verl_source import composed
+from tests.examples.stubs import EXAMPLES, Stubs
 
-SCRIPTS = sorted(EXAMPLES.glob("run_*.sh"))
+FOR_THE_CPU = sorted(EXAMPLES.glob("run_*_cpu*.sh"))
+PATHS = {name: f"/data/{name}" for name in ("TASK", "MODEL_PATH", "TRAIN_FILE", "TEST_FILE", "CKPTS_DIR")}
+GIVEN = ["trainer.total_training_steps=7", "trainer.experiment_name=mine"]
 
 
-def dry_run(script, cwd, *overrides):
-    paths = {name: f"/data/{name}" for name in ("TASK", "MODEL_PATH", "TRAIN_FILE", "TEST_FILE", "CKPTS_DIR")}
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # python3, and PYTHON of the scripts for the CPU
-    environment = {**os.environ, **paths, "PATH": path, "PYTHON": sys.executable}
-    if "separate_async" in script.name:
-        environment["ROLLOUT_NNODES"] = "1"
-    command = ["bash", str(script), *overrides, "--cfg", "job"]
-    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    return yaml.safe_load(done.stdout)
+def assert_bapo_and_what_was_given(config):
+    policy_loss, trainer = config["actor_rollout_ref"]["actor"]["policy_loss"], config["trainer"]
+    assert (policy_loss["loss_mode"], policy_loss["c_high_start"], policy_loss["c_high_max"]) == ("bapo", 1.2, 3.0)
+    assert (trainer["total_training_steps"], trainer["experiment_name"]) == (7, "mine")
+    assert Path(config["reward"]["custom_reward_function"]["path"]).is_file()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda s: s.name)
-def test_it_composes_with_its_algorithm_and_what_the_command_line_says_wins(script, tmp_path):
-    config = dry_run(script, tmp_path, "trainer.total_training_steps=7", "trainer.experiment_name=mine")
-    policy_loss = config["actor_rollout_ref"]["actor"]["policy_loss"]
-    assert policy_loss["loss_mode"] == "bapo"
-    fixed = {"run_grpo": 1.2, "run_clip_higher": 1.28}
-    c_high = next((c for name, c in fixed.items() if script.name.startswith(name)), None)
-    assert (policy_loss["c_high_start"] == policy_loss["c_high_max"]) == (c_high is not None)
-    assert policy_loss["c_high_start"] == (c_high or 1.2)
-    assert (config["trainer"]["total_training_steps"], config["trainer"]["experiment_name"]) == (7, "mine")
-    assert Path(config["reward"]["custom_reward_function"]["path"]).is_file()
+@pytest.mark.parametrize("script", ["run_bapo_r1_distill_qwen_7b_fsdp.sh", "run_bapo_tiny_qwen2_cpu.sh"])
+def test_it_composes_with_bapo_and_what_the_command_line_says_wins(script, tmp_path):
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # python3, and PYTHON of the scripts for the CPU
+    environment = {**os.environ, **PATHS, "PATH": path, "PYTHON": sys.executable}
+    command = ["bash", str(EXAMPLES / script), *GIVEN, "--cfg", "job"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert_bapo_and_what_was_given(yaml.safe_load(done.stdout))
+
+
+@pytest.mark.parametrize("script", FOR_THE_CPU, ids=lambda script: script.name)
+def test_a_script_for_the_cpu_composes(script, tmp_path):
+    _, (call,) = Stubs(tmp_path, "python3").run(script, *GIVEN, **{**PATHS, "PYTHON": "python3"})
+    assert call[:3] == ["python3", "-m", "verl.trainer.main_ppo"]
+    assert_bapo_and_what_was_given(composed(*call[3:]))
 
 
 def test_a_python_that_verl_does_not_support_is_a_sentence(tmp_path):

@@ -8,6 +8,7 @@ from tests.examples.stubs import EXAMPLES
 
 FILE = yaml.safe_load(Path(__file__).with_name("rehearsals.yaml").read_text())
 SCRIPTS, COMPOSED = FILE["scripts"], FILE["composed"]
+BASE_TEMPLATE = SCRIPTS["octothinker_3b_fsdp"]["set"]["actor_rollout_ref.model.custom_chat_template"]["value"]
 
 
 def script_of(name: str) -> Path:

@@ -22,7 +22,6 @@ from verl.workers.rollout.vllm_rollout.vllm_async_server import vLLMHttpServer
 from recipe import sizing
 from tests.recipe.composing import CONFIG, ROOT, RUNS, UPDATES, accepted_by_verl, composed, default_algorithm, flat
 
-RECIPE = ROOT / "recipe"
 ALGORITHMS = ["bapo", "bapo_octothinker", "grpo", "clip_higher"]
 
 
@@ -30,15 +29,6 @@ def test_the_root_of_hydra_holds_yaml_only():
     assert {p.suffix for p in CONFIG.rglob("*") if p.is_file()} == {".yaml"}
     assert {p.name for p in CONFIG.iterdir() if p.is_dir()} == {"updates_per_batch"}
     assert {p.stem for p in (CONFIG / "updates_per_batch").iterdir()} == set(UPDATES)
-
-
-def test_what_is_shared_has_one_module():
-    """recipe/ is a folder of scripts: no module is imported from the folder of another purpose."""
-    for folder in ("data", "evaluation"):
-        own = {p.stem for p in (RECIPE / folder).glob("*.py")}
-        for path in (RECIPE / folder).glob("*.py"):
-            imported = set(re.findall(r"^(?:from|import) (\w+)", path.read_text(), re.M))
-            assert not any((p.stem in imported - own) for p in RECIPE.glob("*/*.py")), path
 
 
 @pytest.mark.parametrize("run", RUNS)

@@ -18,6 +18,7 @@ from tests.reward.test_hostile import all_right, mixed
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.used_by("reward/math_reward.py")
 def test_survives_being_sent_to_another_process():
     """The `remote` manager sends the function by value; results travel by pickle."""
     code = (
@@ -103,6 +104,7 @@ def _batch(gold, text):
     return batch
 
 
+@pytest.mark.used_by("reward/math_reward.py")
 @pytest.mark.parametrize("manager", ["naive", "dapo", "gdpo", "rate_limited", "remote"])
 def test_reward_managers(manager, ray_cluster):
     from verl.experimental.reward_loop.reward_manager import get_reward_manager_cls

@@ -56,6 +56,7 @@ def test_pred_is_one_vote_per_value():
     assert {score("7", form)["pred"] for form in forms} == {"1/2"}
 
 
+@pytest.mark.used_by("reward/grade.py")
 def test_verls_validation_takes_the_dict():
     from verl.trainer.ppo.metric_utils import process_validation_metrics
 

@@ -1,15 +1,15 @@
-"""Refuses a second run on one machine, where it would get the first one's weights. Works around verl 0.9.1.
+"""Refuses a run that would share the sockets of another on this machine. Works around verl 0.9.1.
 
 verl names the socket on which a rank hands its weights to vLLM by Ray's job id (`/tmp/rl-colocate-zmq-<job id>-...`).
 Each local Ray counts its jobs from 1, so two runs with a Ray of their own use the same name: they hang (observed), or
 one samples from the other's weights. Two runs cannot share a Ray either: they would share TransferQueue's controller.
+A socket that another user's run has left in /tmp cannot be made anew.
 """
 
 import os
+from pathlib import Path
 
 import psutil
-from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
 
 # Hydra's flags that print something and start nothing.
 DRY = {"--cfg", "-c", "--info", "-i", "--help", "-h", "--hydra-help", "--version"}
@@ -34,18 +34,25 @@ def other_runs() -> list[int]:
     return runs
 
 
-class OneRunCheck(Callback):
-    """Hydra callback, named in `config/platform/cpu.yaml`."""
+def sockets_of_others(folder: Path = Path("/tmp")) -> list[Path]:
+    """verl's sockets that this user cannot remove."""
+    found = folder.glob("rl-colocate-zmq-*.sock") if os.geteuid() else ()  # root can
+    return sorted(socket for socket in found if socket.lstat().st_uid != os.geteuid())
 
-    def on_job_start(self, config: DictConfig, **kwargs) -> None:
-        """Called with the composed config, before verl's main function.
 
-        Raises:
-            SystemExit: when another run is on this machine.
-        """
-        if runs := other_runs():
-            raise SystemExit(
-                f"another verl run is on this machine (process {', '.join(map(str, runs))}): verl 0.9.1 gives the "
-                "sockets for the weights of both the same name, and one would sample from the other's weights. Wait "
-                "for it to end"
-            )
+def check_alone() -> None:
+    """
+    Raises:
+        SystemExit: when another run is on this machine, or sockets of another user's are left.
+    """
+    if runs := other_runs():
+        raise SystemExit(
+            f"another verl run is on this machine (process {', '.join(map(str, runs))}): verl 0.9.1 gives the "
+            "sockets for the weights of both the same name, and one would sample from the other's weights. Wait "
+            "for it to end"
+        )
+    if sockets := sockets_of_others():
+        raise SystemExit(
+            f"{sockets[0]} belongs to {sockets[0].owner()}: verl 0.9.1 gives a socket for the weights the same name in "
+            "every run and cannot make this one. Ask its owner to remove it"
+        )
