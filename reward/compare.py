@@ -269,7 +269,9 @@ def _same_elements(gold: tuple, answer: tuple, algebra) -> bool:
     if len(gold) != len(answer):
         return False
     for element in gold:
-        match = next((i for i, candidate in enumerate(left) if equal(element, candidate, algebra)), None)
+        sets = element.kind == "set"  # {1}, {2} is not 1, 2
+        same = (i for i, other in enumerate(left) if (other.kind == "set") == sets and equal(element, other, algebra))
+        match = next(same, None)
         if match is None:
             return False
         del left[match]
@@ -330,7 +332,8 @@ def _same_as_chain(gold: Value, chain: Value, algebra) -> bool:
     sides, marks = chain.parts, chain.marks
     if is_name(sides[-1].text) and gold.number is not None:  # 42 = x
         sides, marks = tuple(side for side in sides if not is_name(side.text)), ("=",) * len(sides)
-    if not sides or not all(_consistent(*pair, mark) for pair, mark in zip(pairwise(sides), marks, strict=False)):
+    pairs = zip(pairwise(sides), marks, strict=False)
+    if not sides or not all(_consistent(*pair, mark, algebra) for pair, mark in pairs):
         return False
     if "\\approx" in marks and equal(gold, exact := sides[marks.index("\\approx")], algebra):  # \sqrt{2} \approx 1.414
         inexact = exact.kind == "scalar" and (exact.number is None or not _ends(exact.number))
@@ -341,13 +344,12 @@ def _same_as_chain(gold: Value, chain: Value, algebra) -> bool:
     return sides[-1].kind != "scalar" or all(_same_quantity(side, sides[-1], algebra) for side in before)
 
 
-def _consistent(left: Value, right: Value, mark: str) -> bool:
-    """Whether two written numbers of a chain agree."""
-    if left.number is None or right.number is None:
-        return True
-    if mark == "\\approx":
-        return rounds(right.number, left.number, _written_places(right.core))
-    return _same_quantity(left, right, Numbers())
+def _consistent(left: Value, right: Value, mark: str, algebra) -> bool:
+    """Whether two numbers of a chain agree, the second a written one."""
+    if right.number is not None and mark == "\\approx":
+        exact = algebra.real(left) if _is_constant(left) else None
+        return exact is None or rounds(right.number, exact, _written_places(right.core))
+    return left.number is None or right.number is None or _same_quantity(left, right, Numbers())
 
 
 def _written_places(core: str) -> int:

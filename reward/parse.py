@@ -202,14 +202,12 @@ def read_joined(text: str, parts: list[str], joints: set[str], alone: bool) -> V
 
 
 def list_of(text: str, values, kind: str = "list", joints: set[str] = frozenset()) -> Value:
-    """A list or set: each element once, both signs of \\pm written out; a list of one element is that element."""
-    elements = {}
-    for value in values:
-        for one in value.parts if value.kind == "list" else (value,):
-            elements.setdefault((one.number, one.unit) if one.number is not None else one.text.replace(" ", ""), one)
-    if len(elements) == 1 and kind == "list":
-        return next(iter(elements.values()))
-    return Value(kind, text, tuple(elements.values()), tuple(joints))
+    """A list, or a set, its elements once; both signs of \\pm written out. A list of equal elements is one of them."""
+    elements = [one for value in values for one in (value.parts if value.kind == "list" else (value,))]
+    distinct = {(e.number, e.unit) if e.number is not None else e.text.replace(" ", ""): e for e in elements}
+    if len(distinct) == 1 and kind == "list":
+        return elements[0]
+    return Value(kind, text, tuple(distinct.values() if kind == "set" else elements), tuple(joints))
 
 
 def _is_assignment(value: Value) -> bool:

@@ -61,7 +61,7 @@ LABEL = re.compile(  # the letter of an option before its value
 )
 _UNSURE = re.compile(  # what follows a letter and is not the text of its option
     r"(?i)^\W*(?:(?:is|was|or|and|not?|nor|wrong|incorrect|false|alternatively|instead|but|option|choice|answer)\b"
-    r"|[a-j]\W*$)"
+    r"|[a-j]\W*$|(?:[a-z]\s+){3})"
 )
 _ANOTHER_LABEL = re.compile(r"\([A-Ja-j]\)|(?<![A-Za-z0-9\\])[A-J](?![A-Za-z0-9])")
 
