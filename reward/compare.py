@@ -12,7 +12,7 @@ Where mathematics alone does not decide:
      other side has no degrees but pi.
   6. A unit that only one side has is the one that was asked for. Two units must have one dimension and agree after
      conversion. Words that are left have to be the same on both sides (units.py, words.py).
-  7. A number in base b equals only the same digits in base b.
+  7. A number in base b equals only the same digits, in base b or without one: b is the base that was asked for.
   8. Single letters keep their case; words do not. Three or more letters in a row are a word, not a product.
   9. Of a chain of equations the last side is the answer, and numbers along the chain must agree (41 = 42 is wrong).
      In 41.99 \approx 42 the last side has to be a rounding of the one before.
@@ -32,7 +32,7 @@ from . import realsets
 from .expression import has, literal, names, substitute
 from .parse import Value, formula_of, is_name, is_simple_name, is_variable
 from .units import Unit
-from .words import phrase, same_words
+from .words import choices, phrase, same_words
 
 OPERATORS = re.compile(
     r"\\(?:i+nt|oint|sum|prod|lim(?:sup|inf)?|det|gcd|lcm|max|min|sup|inf|lfloor|lceil|bmod|mod|[lc]?dots[bcmio]?|deg)(?![a-zA-Z])"
@@ -90,8 +90,11 @@ def equal(gold: Value, answer: Value, algebra) -> bool:
     >>> [equal(read(g), read(a), Numbers()) for g, a in (("(1,2)", "(1.0, 2)"), ("1,2", r"\{2, 1\}"), ("(1,2)", "1,2"))]
     [True, True, False]
     """
-    if re.fullmatch(r"\(?[A-J]\)?", gold.text) and answer.choice:
-        return answer.choice == gold.text.strip("()")
+    if gold.choice and len(gold.text.strip("() ")) == 1 and answer.choice:
+        return answer.choice == gold.choice
+    if len(options := choices(gold.text)) > 1 and re.search("[^A-H]", gold.text + answer.text):  # ABC, not CAB
+        if chosen := choices(answer.text):
+            return chosen == options
     if gold.text == answer.text and gold.text:
         return True
     match gold.kind, answer.kind:
@@ -157,6 +160,8 @@ def _same_parts(gold: Value, answer: Value, algebra) -> bool:
             return _same_ratio(gold, answer)
         case "based", "based":
             return gold.marks == answer.marks
+        case "based", "scalar":  # the base is the one that was asked for
+            return "_" not in answer.text and gold.marks[0] == answer.core.lstrip("0")
         case "scalar", "scalar":
             return _same_quantity(gold, answer, algebra)
     return False
@@ -252,7 +257,7 @@ def _same_ratio(gold: Value, answer: Value) -> bool:
 
 
 def _same_reals(gold: Value, answer: Value, algebra) -> bool:
-    if gold.name and answer.name and gold.name != answer.name:
+    if (gold.name and answer.name and gold.name != answer.name) or (has_operator(answer) and not has_operator(gold)):
         return False
     formulas = formula_of(gold), formula_of(answer)
     return all(formulas) and realsets.same_set(*formulas, algebra)
@@ -264,7 +269,9 @@ def _same_elements(gold: tuple, answer: tuple, algebra) -> bool:
     if len(gold) != len(answer):
         return False
     for element in gold:
-        match = next((i for i, candidate in enumerate(left) if equal(element, candidate, algebra)), None)
+        sets = element.kind == "set"  # {1}, {2} is not 1, 2
+        same = (i for i, other in enumerate(left) if (other.kind == "set") == sets and equal(element, other, algebra))
+        match = next(same, None)
         if match is None:
             return False
         del left[match]
@@ -304,10 +311,13 @@ def _same_vector(gold: Value, answer: Value, algebra) -> bool:
 # Equations
 
 
+_FUNCTION_VALUES = {"y", "f(x)", "f^{-1}(x)"}  # names of the same value
+
+
 def _same_equations(gold: Value, answer: Value, algebra) -> bool:
     first = gold.parts[0].text, answer.parts[0].text
     if all(map(is_name, first)):
-        if first[0] and first[0] == first[1]:
+        if first[0] and (first[0] == first[1] or set(first) <= _FUNCTION_VALUES):
             rest = answer._replace(text="", parts=answer.parts[1:], marks=answer.marks[1:])
             return equal(gold.parts[-1], rest if len(rest.parts) > 1 else rest.parts[0], algebra)
         if all(map(is_variable, first)) and any(side.number is not None for side in answer.parts):
@@ -322,7 +332,8 @@ def _same_as_chain(gold: Value, chain: Value, algebra) -> bool:
     sides, marks = chain.parts, chain.marks
     if is_name(sides[-1].text) and gold.number is not None:  # 42 = x
         sides, marks = tuple(side for side in sides if not is_name(side.text)), ("=",) * len(sides)
-    if not sides or not all(_consistent(*pair, mark) for pair, mark in zip(pairwise(sides), marks, strict=False)):
+    pairs = zip(pairwise(sides), marks, strict=False)
+    if not sides or not all(_consistent(*pair, mark, algebra) for pair, mark in pairs):
         return False
     if "\\approx" in marks and equal(gold, exact := sides[marks.index("\\approx")], algebra):  # \sqrt{2} \approx 1.414
         inexact = exact.kind == "scalar" and (exact.number is None or not _ends(exact.number))
@@ -333,13 +344,12 @@ def _same_as_chain(gold: Value, chain: Value, algebra) -> bool:
     return sides[-1].kind != "scalar" or all(_same_quantity(side, sides[-1], algebra) for side in before)
 
 
-def _consistent(left: Value, right: Value, mark: str) -> bool:
-    """Whether two written numbers of a chain agree."""
-    if left.number is None or right.number is None:
-        return True
-    if mark == "\\approx":
-        return rounds(right.number, left.number, _written_places(right.core))
-    return _same_quantity(left, right, Numbers())
+def _consistent(left: Value, right: Value, mark: str, algebra) -> bool:
+    """Whether two numbers of a chain agree, the second a written one."""
+    if right.number is not None and mark == "\\approx":
+        exact = algebra.real(left) if _is_constant(left) else None
+        return exact is None or rounds(right.number, exact, _written_places(right.core))
+    return left.number is None or right.number is None or _same_quantity(left, right, Numbers())
 
 
 def _written_places(core: str) -> int:

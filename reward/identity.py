@@ -16,8 +16,10 @@ from .expression import Tree, has, names, substitute
 MAX_BITS = 200_000  # of a rational number: 60 000 digits
 MAX_REAL_BITS = 20_000  # of any other, whose P bits cost more
 _FIRST_BITS, _SLACK = 192, 40
-_POINTS = [Fraction(p, q) for p, q in ((37, 29), (-23, 17), (71, 13), (-67, 41), (5, 31), (101, 43), (-7, 53))]
-_TRIALS = 6
+_POINTS = [
+    Fraction(p, q) for p, q in ((37, 29), (-23, 17), (71, 13), (-67, 41), (5, 31), (-1021, 43), (-7, 53), (1161, 37))
+]  # near zero and far out, on both sides
+_TRIALS = 8
 _NAMED = {"ln": "log", "exp": "exp", "abs": "fabs", "arcsin": "asin", "arccos": "acos", "arctan": "atan"}
 
 

@@ -14,6 +14,8 @@ _UNICODE = {  # characters for commands and for ASCII
     "\u2212": "-", "\u2013": "-", "\u2014": "-", "\ufe63": "-", "\u2010": "-", "\u2011": "-",
     "\u00d7": "\\times ", "\u00b7": "\\cdot ", "\u22c5": "\\cdot ", "\u2217": "*", "\u00f7": "/", "\u2044": "/",
     "\u03c0": "\\pi ", "\u221e": "\\infty ", "\u221a": "\\sqrt ", "\u00b0": "^\\circ ", "\u00ba": "^\\circ ",
+    "\u2266": "\\le ", "\u2a7d": "\\le ", "\u2267": "\\ge ", "\u2a7e": "\\ge ", "\u215c": "\\frac{3}{8}",
+    "\u215b": "\\frac{1}{8}", "\u215d": "\\frac{5}{8}", "\u215e": "\\frac{7}{8}", "\u2155": "\\frac{1}{5}",
     "\u2264": "\\le ", "\u2265": "\\ge ", "\u2260": "\\ne ", "\u2248": "\\approx ", "\u00b1": "\\pm ",
     "\u222a": "\\cup ", "\u2229": "\\cap ", "\u2208": "\\in ", "\u2205": "\\emptyset ", "\u2192": "\\to ",
     "\u211d": "\\mathbb{R}", "\u2124": "\\mathbb{Z}", "\u2115": "\\mathbb{N}", "\u211a": "\\mathbb{Q}",
@@ -25,9 +27,6 @@ _UNICODE = {  # characters for commands and for ASCII
     "\u27e9": ")", "\uffe5": "\u00a5",
 }  # fmt: skip
 _UNICODE |= {chr(0xFF01 + i): chr(0x21 + i) for i in range(94)}  # full-width ASCII
-_UNICODE |= {
-    char: f"^{digit}" for digit, char in enumerate("\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079")
-}
 _UNICODE |= {chr(0x2080 + digit): f"_{digit}" for digit in range(10)}
 _UNICODE = str.maketrans(_UNICODE)
 # Controls, zero-width and direction marks, lone surrogates: invisible, and not valid in UTF-8 or in a C parser.
@@ -36,10 +35,15 @@ _INVISIBLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\u00ad\u200b-\u200f\u202a-\u202e
 _BASES = {
     word: base for base, word in enumerate("two three four five six seven eight nine ten eleven twelve".split(), 2)
 }
+NUMBER_WORDS = _BASES | {"zero": 0, "one": 1}
 _BASES["sixteen"] = 16
 _COMMANDS = {  # one command for its spellings
-    r"\frac": "[dtc]frac", "(": "langle|lparen", ")": "rangle|rparen", "|": "[lr]vert|mid",
-    r"\le ": "leqslant|leqq|leq", r"\ge ": "geqslant|geqq|geq", r"\ne ": "neq", r"\emptyset ": "varnothing|empty",
+    r"\frac": "[dtc]frac|nicefrac|sfrac", "(": "langle|lparen|lgroup", ")": "rangle|rparen|rgroup",
+    "|": "[lr]?vert|mid", "[": "lbrack", "]": "rbrack", r"\{": "lbrace", r"\}": "rbrace", "<": "lt",
+    ">": "gt", "*": "ast", r"\setminus ": "backslash|smallsetminus", r"\to ": "rightarrow|longrightarrow",
+    r"\mathbb{R}": "R|Reals?|reals", r"\mathbb{Z}": "Z", r"\mathbb{N}": "N|natnums",
+    r"\le ": "leqslant|leqq|leq", r"\ge ": "geqslant|geqq|geq", r"\ne ": "neq",
+    r"\emptyset ": "varnothing|empty",
     ":": "colon", r"\text{or}": "lor|vee", r"\text{and}": "land|wedge",
 }  # fmt: skip
 _WRAPPER = re.compile(  # typesetting around a content that stays
@@ -52,6 +56,16 @@ _GAP = r"(?:\\[,;:!> ]|\{,\}|,\\!|~|\s)"  # what stands between the digits of on
 
 
 _SPELLINGS = [  # (pattern, replacement, what for), in order
+    (r"\\(?:tiny|scriptsize|footnotesize|small|normalsize|large|Large|LARGE|huge|Huge)(?![a-zA-Z])"
+     r"|\\[hv]space\*?\s?\{[^{}]*\}|^\s*\\(?:therefore|Rightarrow|implies)(?![a-zA-Z])", " ", "sizes, spaces"),
+    (r"\{\s?\\rm\s+([a-zA-Z]+)\s?\}|\\rm\s?\{([a-zA-Z]+)\}", r"\\text{\1\2}", "{\\rm cm}"),
+    (r"\\mu\s?\\(?:text|mathrm)\s?\{\s?", "\\\\text{\u03bc", "\\mu\\text{F}"),
+    (r"(?<=[0-9])((?:\s|~|\\[,; ])*)([kM]?)\s?\\Omega(?![a-zA-Z])", "\\\\text{\\2\u03a9}", "ohms"),
+    (r"\\in\s+([RZNQ])(?![a-zA-Z])", r"\\in\\mathbb{\1}", "k \\in Z"),
+    (r"(?:,\s?)?\(\s?([a-z]\s?\\in\s?\\mathbb\s?\{Z\})\s?\)\s*$", r", \1", "(k \\in Z)"),
+    (r"(?<=[0-9])\^\{?\s?(?:\\(?:text|mathrm)\{)?o\}?\}?(?![a-zA-Z])", r"^\\circ ", "120^o"),
+    (r"\\not\s?=", r"\\ne ", "\\not="),
+    (r"\\\\\[[0-9.]+\s?[a-z]{2}\]|\\cr(?![a-zA-Z])", r"\\\\", "ends of lines"),
     (r"\\\\(?=\[)|(?<!\\)\\[\[\]()]", " ", "delimiters of mathematics"),
     (r"(?<=[0-9a-zA-Z)])\*\*(?=[0-9a-zA-Z(])", "^", "a power as Python writes it"),
     (r"(?<!\\)\$+|\*\*|`", " ", "dollars, Markdown's bold and code"),
@@ -122,6 +136,16 @@ _LAYOUT = [  # the same, after the words are marked
 ]
 _SPELLINGS, _LAYOUT = ([(re.compile(rule[0]), rule[1]) for rule in rules] for rules in (_SPELLINGS, _LAYOUT))
 
+_BEFORE = [  # characters in a row, and what the wrappers would hide
+    (re.compile("([\u221a\u221b\u221c]) ?([0-9]+(?:\\.[0-9]+)?)"),
+     lambda m: "\\sqrt" + {"\u221b": "[3]", "\u221c": "[4]"}.get(m.group(1), "") + "{" + m.group(2) + "}"),
+    (re.compile("[\u207a\u207b\u2070\u00b9\u00b2\u00b3\u2074-\u2079]+"),
+     lambda m: "^{" + m.group().translate(_RAISED) + "}"),
+    (re.compile(r"\\(?:mathbf|Bbb|boldsymbol|mathbb)\s*\{?\s*([RZNQ])(?![a-zA-Z])\s*\}?"), r"\\mathbb{\1}"),
+    (re.compile(r"\\math(?:bf|rm|sf)\s?\{\s?C\s?\}(?=\s?[_^])"), "C"),
+]  # fmt: skip
+_RAISED = str.maketrans("\u207a\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079", "+-0123456789")
+
 _SPACES = re.compile(r"(\\\\)|(?:\s|~|\\[,;:!> ])+")
 _SPACING = re.compile(r"(\\\\)|(\\text\{[^{}]*\})|\\[,;:!> ]|~|\s+")
 _ARRAY = re.compile(  # a matrix in brackets of its own
@@ -140,7 +164,10 @@ def one_line(raw: str) -> str:
     >>> [one_line(s) for s in (r"$\dfrac12$", r"1\,234", "42 cm", r"x>1\text{ and }x<2", "2 1/2", "pi/2")]
     ['\\frac{1}{2}', '1234', '42\\text{cm}', 'x>1\\text{and}x<2', '2\\frac{1}{2}', '\\pi/2']
     """
-    text = _INVISIBLE.sub("", raw).translate(_UNICODE)
+    text = _INVISIBLE.sub("", raw)
+    for pattern, new in _BEFORE:
+        text = pattern.sub(new, text)
+    text = text.translate(_UNICODE)
     if "\\begin" not in text:
         text = re.sub(r"\\\\(?=[a-zA-Z])", r"\\", text)  # a ground truth that was escaped twice
     text = _cut(text)

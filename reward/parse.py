@@ -23,7 +23,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from .expression import Tree, literal, read_scalar
-from .latex import one_line
+from .latex import NUMBER_WORDS, one_line
 from .units import MULTIPLES, Unit, read_counted, read_unit
 from .words import choice, without_answer, without_introduction, without_label
 
@@ -156,7 +156,7 @@ def is_variable(text: str) -> bool:
 _GROUPED = re.compile(  # 1,234 and x = $1,234
     r"((?:[^,;()]*(?:=|\\approx))?[+-]?[$\u20ac\u00a3\u00a5]?)([1-9][0-9]{0,2}(?:,[0-9]{3})+)((?:\.[0-9]+)?[^,;()\[\]]*)"
 )
-_WHOLE_NUMBER = re.compile(r"(?:\\text\{(?:for|where)(?: all| any)?\})?([a-z])\s?\\in\s?\\mathbb\{[ZN]\}")
+_WHOLE_NUMBER = re.compile(r"(?:\\text\{(?:for|where)(?: all| any)?\})?([a-z])\s?\\in\s?\\mathbb\{([ZN])\}")
 _DECIMAL_COMMA = re.compile(r"([+-]?0|[+-]?[1-9][0-9]{3,}),([0-9]+)")
 
 
@@ -176,7 +176,9 @@ def read_statement(text: str, alone: bool = False) -> Value:
     joints = {mark[6:-1] for mark in marks if mark[0] == "\\"} or {","}
     parts = [part for part in parts if part]
     if len(parts) > 1 and (whole := _WHOLE_NUMBER.fullmatch(parts[-1])) and whole.group(1) in parts[-2]:
-        parts.pop()  # k\pi, k \in \mathbb{Z}
+        name, numbers = whole.groups()
+        if not split(parts[-2], _RELATION)[1] and (numbers == "Z" or f"_{name}=" in parts[-2]):
+            parts.pop()  # k\pi, k \in \mathbb{Z}, and the index of a sequence; the n of 0 \le n < 5 is none
     return read_joined(text, parts, joints, alone)
 
 
@@ -200,14 +202,12 @@ def read_joined(text: str, parts: list[str], joints: set[str], alone: bool) -> V
 
 
 def list_of(text: str, values, kind: str = "list", joints: set[str] = frozenset()) -> Value:
-    """A list or set: each element once, both signs of \\pm written out; a list of one element is that element."""
-    elements = {}
-    for value in values:
-        for one in value.parts if value.kind == "list" else (value,):
-            elements.setdefault((one.number, one.unit) if one.number is not None else one.text.replace(" ", ""), one)
-    if len(elements) == 1 and kind == "list":
-        return next(iter(elements.values()))
-    return Value(kind, text, tuple(elements.values()), tuple(joints))
+    """A list, or a set, its elements once; both signs of \\pm written out. A list of equal elements is one of them."""
+    elements = [one for value in values for one in (value.parts if value.kind == "list" else (value,))]
+    distinct = {(e.number, e.unit) if e.number is not None else e.text.replace(" ", ""): e for e in elements}
+    if len(distinct) == 1 and kind == "list":
+        return elements[0]
+    return Value(kind, text, tuple(distinct.values() if kind == "set" else elements), tuple(joints))
 
 
 def _is_assignment(value: Value) -> bool:
@@ -222,7 +222,8 @@ def _is_assignment(value: Value) -> bool:
 def _joined_conditions(text: str, values: list[Value], joints: set[str]) -> Value:
     """Conditions joined by "and", "or" or commas: realsets.py decides what a comma means."""
     first = values[0]
-    if first.marks == ("except",) and all(value.kind in ("scalar", "equation") for value in values[1:]):
+    listed = ("scalar", "equation") if "\\text" in first.text else ("scalar",)  # x \ne 2, x = 3 are two conditions
+    if first.marks == ("except",) and all(value.kind in listed for value in values[1:]):
         outside = [("not", formula_of(value)) for value in values[1:]]  # all reals except 3 and 5
         formula = ("and", first.parts[0], *outside) if all(part[1] for part in outside) else None
     else:
@@ -253,6 +254,8 @@ def _words(text: str) -> Value | None:
     if _NOT_WORDS.sub("", text) or (text and "\\text" not in text):
         return None
     words = _NOT_WORDS.sub(lambda m: m.group("words") or m.group(), text).strip()
+    if words.lower() in NUMBER_WORDS:
+        return read_quantity(str(NUMBER_WORDS[words.lower()]))
     if _REALS_IN_WORDS.fullmatch(text):
         return None
     if re.fullmatch(r"(?i)(?:the )?(?:empty|null) set", words):
@@ -268,27 +271,29 @@ def _mixed(text: str) -> Value:
 _REALS_IN_WORDS = re.compile(  # all real numbers; what they leave out follows
     r"(?i)(?:[a-z]\s?(?:\\in\s?)?)?\\text\{(?:is |can be )?(?:the )?(?:set of )?(?:(?:all|any|every) )?"
     r"(?P<sign>|positive |negative |non-?negative |non-?zero )reals?(?: numbers?)?(?: [a-z])?"
-    r"(?: (?:except|excluding|other than|but|besides|where|such that|with)[^{}]*)?\s*\.?\}(?P<rest>.*)",
+    r"(?: (?:(?P<except>except(?: for| when)?|excluding|other than|but not|besides)|where|such that|with)"
+    r"(?: the (?:numbers?|points?|values?))?(?= *\}.))?\s*\.?\}(?P<rest>.*)",
     re.S,
 )
 
 
 def _domain(text: str) -> Value | None:
     """All real numbers, in words, with what they leave out: "all real numbers except 3"."""
-    match = _REALS_IN_WORDS.fullmatch(text)
+    joined = re.sub(r"\}\s?([a-z])\s?\\text\{", r" \1 ", text)  # all real numbers x except
+    match = _REALS_IN_WORDS.fullmatch(joined)
     if match is None:
         return None
     zero = read_quantity("0")
     signs = {"": ("and",), "positive": half(">", zero), "negative": half("<", zero),
              "nonnegative": half("\\ge", zero), "nonzero": ("not", point(zero))}  # fmt: skip
     formula = signs[match["sign"].lower().replace("-", "").strip()]
-    rest = re.sub(r"^(?:\s|[a-zA-Z](?=\\text)|\\text\{[^{}]*\})*", "", match["rest"])
+    rest = match["rest"].strip()
     if not rest or is_variable(rest):
         return Value("reals", text, (formula,))
     outside = read_one(rest)
-    if outside.kind == "reals":  # such that x \ne 3
+    if outside.kind == "reals" and not match["except"]:  # such that x \ne 3
         return Value("reals", text, (("and", formula, outside.parts[0]),), name=outside.name)
-    excluded = formula_of(outside)
+    excluded = formula_of(outside) if match["except"] or re.match(r"\\ne(?![a-z])", rest) else None
     return Value("reals", text, (("and", formula, ("not", excluded)),), ("except",)) if excluded else None
 
 
@@ -492,7 +497,7 @@ _BASED = re.compile(r"\(?([0-9][0-9A-Za-z]*)\)?_\{?([0-9]{1,2})\}?")
 _MIXED = re.compile(r"([+-]?)([0-9]+)(\\frac\{[0-9]+\}\{[0-9]+\})")
 _DECIMAL = re.compile(r"[+-]?([0-9]*)\.([0-9]+)(?:(?:[eE]|(?:\\times|\\cdot|\*)10\^)\{?([+-]?[0-9]{1,3})\}?)?")
 _TEMPERATURE = re.compile(r"(?i)(?:\u00b0|degrees?)\s*(c|f)(?:elsius|ahrenheit)?(?![a-z])")
-_AFTER = re.compile(r"(?i)\s*(?:in total|in all|altogether|total|only|approximately|approx\.?|exactly)\s*\.?$")
+_AFTER = re.compile(r"(?i)\s*(?:in total|in all|altogether|total|only|approximately|approx\.?|exactly|old)\s*\.?$")
 
 
 def read_quantity(text: str, alone: bool = False) -> Value:
@@ -549,6 +554,7 @@ def _without_unit(body: str, alone: bool) -> tuple[str, Unit | None, Fraction]:
         said = _TEMPERATURE.sub(lambda m: "\u00b0" + m.group(1).upper(), said)
         body, words = body[: tail.start()], f"{said} {words}".strip()
     words = _AFTER.sub("", re.sub(r"\s+", " ", words)).strip(" .:,")
+    words = re.sub(r"^\(([^()]*)\)$", r"\1", words)
     scale = Fraction(1)
     while match := re.match(r"([A-Za-z]+|[\u4e00-\u9fff])(?:\s|$|(?=[\u4e00-\u9fff]))", words):
         word = match.group(1)

@@ -35,6 +35,8 @@ def is_known(word: str) -> bool:
     low = word.lower()
     if len(word) == 2 and word.isupper():
         return word in ("AM", "PM")  # AB is a side
+    if len(word) == 2 and not word.islower():
+        return word in ("kJ", "mL", "Hz")  # mA, Pa: units only in \text
     return len(word) > 1 and (
         is_unit_or_thing(word) or low in _OTHER_WORDS or low in _INTRODUCTIONS
         or low.removesuffix("s") in MULTIPLES or "." in word
@@ -55,7 +57,11 @@ def without_answer(text: str) -> str:
 
 LABEL = re.compile(  # the letter of an option before its value
     r"^\s*(?:\\(?:text|textbf|mathrm|mathbf|textrm|mbox)\s?\{)?\s*(?:(?:[Oo]ption|[Cc]hoice|[Aa]nswer)\s*:?\s*)?"
-    r"\(?([A-Ja-j])[).:](?![0-9])\s*\}?\s*"
+    r"(?:\(?([A-J])[).:](?![0-9])|\(?([a-j])(?:[).](?=[\s$}\\]|$)(?!\\cdot|\\times)))\s*\}?\s*"
+)
+_UNSURE = re.compile(  # what follows a letter and is not the text of its option
+    r"(?i)^\W*(?:(?:is|was|or|and|not?|nor|wrong|incorrect|false|alternatively|instead|but|option|choice|answer)\b"
+    r"|[a-j]\W*$|(?:[a-z]\s+){3})"
 )
 _ANOTHER_LABEL = re.compile(r"\([A-Ja-j]\)|(?<![A-Za-z0-9\\])[A-J](?![A-Za-z0-9])")
 
@@ -64,7 +70,7 @@ def without_label(raw: str) -> str:
     """Without the "(A)" before an answer; "(A)(B)" is two answers, and f: a name."""
     label = LABEL.match(raw)
     rest = raw[label.end() :].strip(" .}") if label else ""
-    return raw[label.end() :] if rest and not _ANOTHER_LABEL.search(rest) else raw
+    return raw[label.end() :] if rest and not _ANOTHER_LABEL.search(rest) and not _UNSURE.search(rest) else raw
 
 
 def choice(raw: str) -> str:
@@ -79,10 +85,17 @@ def choice(raw: str) -> str:
         .strip(" $.")
     )
     if label := LABEL.match(bare):
-        return "" if _ANOTHER_LABEL.search(bare[label.end() :]) else label.group(1)
+        rest = bare[label.end() :]
+        return "" if _ANOTHER_LABEL.search(rest) or _UNSURE.search(rest) else label.group(1) or label.group(2).upper()
     bare = re.sub(r"(?i)(?:the\s)?(?:correct\s)?(?:option|choice|answer)\s*(?:is\b)?:?\s*", "", bare).strip(" .")
-    match = re.fullmatch(r"\(?\s*([A-Z])\s*\)?", bare)
-    return match.group(1) if match else ""
+    match = re.fullmatch(r"\(?\s*([A-Z])\s*\)?|\(([a-e])\)", bare)
+    return (match.group(1) or match.group(2).upper()) if match else ""
+
+
+def choices(text: str) -> str:
+    r"""The letters or circled numbers of several options, in order: ACD, A, C, D and ③①; empty for anything else."""
+    bare = re.sub(r"\\text\{(?:and)?|[\s,;{}()\u3001]|\band\b", "", text)
+    return "".join(sorted(bare)) if re.fullmatch(r"(?!.*(.).*\1)(?:[A-H]+|[\u2460-\u2473]+)", bare) else ""
 
 
 _PHRASES = {  # sayings with one meaning
@@ -96,7 +109,7 @@ _PHRASES = [(re.compile(pattern), meaning) for meaning, pattern in _PHRASES.item
 
 def phrase(text: str) -> str:
     """Words with the sayings of one meaning in one form, without case and punctuation."""
-    bare = re.sub("[A-Za-z]{2,}", lambda m: m.group().lower(), re.sub(r"[\s~]+", " ", text).strip(" .!?,"))
+    bare = _lower(re.sub(r"[\s~]+", " ", text).strip(" .?,"))
     bare = re.sub(r"^(?:an?|the) ", "", bare)
     return next((meaning for pattern, meaning in _PHRASES if pattern.fullmatch(bare)), bare)
 
@@ -109,5 +122,10 @@ def same_words(gold: str, answer: str) -> bool:
 
 
 def _said(text: str) -> str:
-    text = re.sub(r"[A-Za-z]{2,}", lambda m: m.group().lower(), text)
-    return re.sub(r"[\s.!?'~]|\\[,;:! ]", "", text)
+    return re.sub(r"[\s?'~]|\.(?![0-9])|(?<![0-9a-zA-Z)])!|\\[,;:! ]", "", _lower(text))
+
+
+def _lower(text: str) -> str:
+    """Words in lower case. Beside a number mW and MW are two units, so there short ones keep their case."""
+    short = 4 if re.search("[0-9]", text) else 2
+    return re.sub(rf"[A-Za-z]{{{short},}}", lambda m: m.group().lower(), text)

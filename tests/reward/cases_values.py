@@ -192,7 +192,7 @@ NUMBERS = [
     (r"\infty", r"+\infty", True, "signed infinity"),
     (r"\infty", r"-\infty", False, "the other infinity"),
     ("2516_8", "2516_{8}", True, "braces around the base"),
-    ("2516_8", "2516", False, "the base is part of the answer"),
+    ("2516_8", "2516", True, "the base is the one that was asked for"),
     ("2516_8", "2516_9", False, "another base"),
     ("204_5", "204_5", True, "the same digits in the same base"),
     ("3:4", "3:4", True, "a ratio"),
