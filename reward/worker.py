@@ -7,7 +7,7 @@
 A request is a pickle in base64 from the process that started this one, a reply a JSON object. Its first line is
 {"ready": true}, or {"broken": why} if math-verify cannot be imported. The limits here are the kernel's: memory by
 RLIMIT_AS, CPU time by a profiling timer whose default action ends the process, whatever it is doing and whether or not
-anyone still waits; the caller adds a wall clock.
+anyone still waits; the caller adds a long wall clock.
 """
 
 import ctypes
@@ -28,7 +28,9 @@ def answer_request(request: dict, algebra) -> dict:
     """The reply to one request."""
     compared = algebra.Algebra()
     if "gold" in request:
-        return {"unparsed": any(compared.tree(scalar) is None for scalar in scalars(request["gold"]))}
+        for scalar in scalars(request["gold"]):
+            compared.tree(scalar)
+        return {"unparsed": bool(compared.unread)}
     same = any(equal(gold, request["answer"], compared) for gold in request["golds"])
     unread = {scalar.core for gold in request["golds"] for scalar in scalars(gold)} & compared.unread
     return {"equal": same, "unparsed": bool(unread) and not same}
