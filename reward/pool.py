@@ -4,8 +4,8 @@ Why not a library's pool (pebble 5.2.3, tried): multiprocessing's spawn and fork
 again in the child. So under `python -m verl.trainer.main_ppo` a pebble worker imports verl (546 MB, 20 s on two busy
 cores) and in a Ray actor ray (81 MB, 4.7 s), against 60 MB and 0.4 s here. Fork copies a process with many threads, and
 functions of a file that verl loads by path cannot be pickled. A worker that is a script behind a pipe has none of these
-problems. Queue, futures and threads are the standard library's ThreadPoolExecutor. Each of its threads owns one worker
-and starts the clock when it hands over an answer, so that waiting in the queue does not count.
+problems. Queue, futures and threads are the standard library's ThreadPoolExecutor. Each of its threads owns one worker.
+The limit is on the worker's CPU time for one answer, so that a verdict depends neither on the queue nor on the load.
 """
 
 import importlib.util
@@ -27,6 +27,7 @@ from signal import SIGPROF
 logger = logging.getLogger("math_reward")
 _SCRIPT = Path(__file__).resolve().parent / "math_reward.py"  # run as a script it is a worker
 ANSWERS_PER_WORKER = 5000  # sympy's caches grow to about 100 MB by then
+WALL_PER_CPU = 10.0  # a worker that is stopped, or that swaps, uses no CPU time: the wall clock is the last resort
 STARTUP_SECONDS = 120.0  # importing sympy takes 0.4 s; a machine that swaps may need this
 
 
@@ -43,8 +44,7 @@ class Worker:
     """One process behind a pipe, in worker.py. Used by one thread only."""
 
     def __init__(self, time_limit: float, memory_mb: int):
-        # The worker limits its own CPU time too, to a little more, in case the parent has died.
-        script = [str(_SCRIPT), str(time_limit + 1), str(memory_mb), str(os.getpid())]
+        script = [str(_SCRIPT), str(time_limit), str(memory_mb), str(os.getpid())]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "bufsize": 0}
         self.process = subprocess.Popen([sys.executable, *script], **pipes)
         self.poll = select.poll()
@@ -120,7 +120,7 @@ class Pool:
                 break
             start = time.monotonic()
             try:
-                reply = worker.ask(line, self.limits[0])
+                reply = worker.ask(line, WALL_PER_CPU * self.limits[0])
                 break
             except BrokenWorkerError as error:
                 self._report_broken(str(error))

@@ -86,8 +86,21 @@ def test_missing_or_broken_math_verify_is_said_once_and_counted_as_error(fault, 
     assert caplog.text.count("math-verify cannot be imported") == 1 and fault.split("'")[1] in caplog.text
 
 
-def test_worker_that_uses_no_cpu_time_is_killed_too():
+def test_only_cpu_time_counts():
+    """The worker stands still for twice the limit, as on a machine with much else to do."""
     pool = workers.Pool(1, 1.0, 1024)
+    question = request(r"\sqrt{8}", r"2\sqrt{2}")
+    assert pool.submit(question).result()["equal"]
+    process = pool.threads.submit(lambda: pool.mine.worker.process).result()
+    process.send_signal(signal.SIGSTOP)
+    reply = pool.submit(question)
+    time.sleep(2.0)
+    process.send_signal(signal.SIGCONT)
+    assert reply.result(timeout=60)["equal"]
+
+
+def test_worker_that_uses_no_cpu_time_is_killed_too():
+    pool = workers.Pool(1, 0.2, 1024)
     question = request(r"\sqrt{8}", r"2\sqrt{2}")
     assert pool.submit(question).result()["equal"]
     pool.threads.submit(lambda: os.kill(pool.mine.worker.process.pid, signal.SIGSTOP)).result()
