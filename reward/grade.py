@@ -37,7 +37,7 @@ class Options:
 
     Args:
         workers: processes per caller (verl has 8 reward workers, each its own caller). Started when first needed.
-        time_limit: seconds for one answer, from the moment a worker starts on it.
+        time_limit: seconds of a worker's CPU time for one answer, so that a verdict does not depend on the load.
         memory_mb: address space of one worker, in MiB.
         max_answer_chars: a longer answer is "over_length" (unless the gold is that long).
         allow_unboxed: whether "the answer is 42" counts where there is no \\boxed{} at all.

@@ -4,8 +4,8 @@ Why not a library's pool (pebble 5.2.3, tried): multiprocessing's spawn and fork
 again in the child. So under `python -m verl.trainer.main_ppo` a pebble worker imports verl (546 MB, 20 s on two busy
 cores) and in a Ray actor ray (81 MB, 4.7 s), against 60 MB and 0.4 s here. Fork copies a process with many threads, and
 functions of a file that verl loads by path cannot be pickled. A worker that is a script behind a pipe has none of these
-problems. Queue, futures and threads are the standard library's ThreadPoolExecutor. Each of its threads owns one worker
-and starts the clock when it hands over an answer, so that waiting in the queue does not count.
+problems. Queue, futures and threads are the standard library's ThreadPoolExecutor. Each of its threads owns one worker.
+The limit is on the worker's CPU time for one answer, so that a verdict depends neither on the queue nor on the load.
 """
 
 import importlib.util
@@ -27,6 +27,8 @@ from signal import SIGPROF
 logger = logging.getLogger("math_reward")
 _SCRIPT = Path(__file__).resolve().parent / "math_reward.py"  # run as a script it is a worker
 ANSWERS_PER_WORKER = 5000  # sympy's caches grow to about 100 MB by then
+QUICK_SECONDS = 0.5  # an answer that needs more than this starts again behind all that wait
+WALL_PER_CPU = 10.0  # a worker that is stopped, or that swaps, uses no CPU time: the wall clock is the last resort
 STARTUP_SECONDS = 120.0  # importing sympy takes 0.4 s; a machine that swaps may need this
 
 
@@ -35,16 +37,15 @@ class BrokenWorkerError(Exception):
 
 
 def encoded(request: dict) -> bytes:
-    """A request as one line."""
+    """A request as one word."""
     return b64encode(pickle.dumps(request))
 
 
 class Worker:
     """One process behind a pipe, in worker.py. Used by one thread only."""
 
-    def __init__(self, time_limit: float, memory_mb: int):
-        # The worker limits its own CPU time too, to a little more, in case the parent has died.
-        script = [str(_SCRIPT), str(time_limit + 1), str(memory_mb), str(os.getpid())]
+    def __init__(self, memory_mb: int):
+        script = [str(_SCRIPT), str(memory_mb), str(os.getpid())]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "bufsize": 0}
         self.process = subprocess.Popen([sys.executable, *script], **pipes)
         self.poll = select.poll()
@@ -53,13 +54,13 @@ class Worker:
         self.asked = 0
         self.ready = False
 
-    def ask(self, line: bytes, seconds: float) -> dict:
-        """The reply to one line.
+    def ask(self, request: bytes, cpu_seconds: float) -> dict:
+        """The reply to one request.
 
         Raises:
-            TimeoutError: after `seconds` without one, not counting the worker's start.
+            TimeoutError: after WALL_PER_CPU * `cpu_seconds` without one, not counting the worker's start.
             BrokenWorkerError: if the worker cannot import math-verify.
-            EOFError: if the worker has died.
+            EOFError: if the worker has died, of SIGPROF if it used up its CPU time.
         """
         if not self.ready:
             if failure := self._read(STARTUP_SECONDS).get("broken"):
@@ -67,10 +68,10 @@ class Worker:
             self.ready = True
         self.asked += 1
         try:
-            self.process.stdin.write(line + b"\n")
+            self.process.stdin.write(b"%f %b\n" % (cpu_seconds, request))
         except BrokenPipeError as error:
             raise EOFError from error
-        return self._read(seconds)
+        return self._read(WALL_PER_CPU * cpu_seconds)
 
     def _read(self, seconds: float) -> dict:
         deadline = time.monotonic() + seconds
@@ -97,16 +98,30 @@ class Pool:
     """`workers` threads, each with a worker process of its own that it starts, times, kills and replaces."""
 
     def __init__(self, workers: int, time_limit: float, memory_mb: int):
-        self.limits = (time_limit, memory_mb)
+        self.time_limit, self.memory_mb = time_limit, memory_mb
         self.lock, self.broken = threading.Lock(), False
         self.mine = threading.local()
         self.threads = ThreadPoolExecutor(workers, thread_name_prefix="math-reward")
 
     def submit(self, request: dict) -> Future:
-        """The worker's reply, {"late": True} or {"error": why}, with its "seconds" and the workers "killed"."""
-        return self.threads.submit(self._ask, encoded(request))
+        """The reply, {"late": True} or {"error": why}, and the "seconds" and workers "killed" of the last attempt."""
+        answered: Future = Future()
+        answered.set_running_or_notify_cancel()
+        self.threads.submit(self._attempt, encoded(request), min(QUICK_SECONDS, self.time_limit), answered)
+        return answered
 
-    def _ask(self, line: bytes) -> dict:
+    def _attempt(self, request: bytes, cpu_seconds: float, answered: Future) -> None:
+        """Answer within `cpu_seconds`, or go to the end of the queue and begin again with the whole limit."""
+        try:
+            reply = self._ask(request, cpu_seconds)
+            if "late" in reply and cpu_seconds < self.time_limit:
+                self.threads.submit(self._attempt, request, self.time_limit, answered)
+            else:
+                answered.set_result(reply)
+        except BaseException as error:
+            answered.set_exception(error)
+
+    def _ask(self, request: bytes, cpu_seconds: float) -> dict:
         start, killed = time.monotonic(), 0
         if self.broken:
             return {"error": "math-verify", "seconds": 0.0, "killed": 0}
@@ -120,7 +135,7 @@ class Pool:
                 break
             start = time.monotonic()
             try:
-                reply = worker.ask(line, self.limits[0])
+                reply = worker.ask(request, cpu_seconds)
                 break
             except BrokenWorkerError as error:
                 self._report_broken(str(error))
@@ -138,7 +153,7 @@ class Pool:
 
     def _worker(self) -> Worker:
         if not hasattr(self.mine, "worker"):
-            self.mine.worker = Worker(*self.limits)
+            self.mine.worker = Worker(self.memory_mb)
         return self.mine.worker
 
     def _report_broken(self, failure: str) -> None:

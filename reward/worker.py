@@ -4,10 +4,10 @@
                                                       or {"too_large": true}, {"error": why}
     -> {"gold": Value}                             <- {"unparsed": bool}
 
-A request is a pickle in base64 from the process that started this one, a reply a JSON object. Its first line is
-{"ready": true}, or {"broken": why} if math-verify cannot be imported. The limits here are the kernel's: memory by
-RLIMIT_AS, CPU time by a profiling timer whose default action ends the process, whatever it is doing and whether or not
-anyone still waits; the caller adds a wall clock.
+A request is its CPU seconds and a pickle in base64 from the process that started this one, a reply a JSON object. The
+first line back is {"ready": true}, or {"broken": why} if math-verify cannot be imported. The limits here are the
+kernel's: memory by RLIMIT_AS, CPU time by a profiling timer whose default action ends the process, whatever it is doing
+and whether or not anyone still waits; the caller adds a long wall clock.
 """
 
 import ctypes
@@ -28,7 +28,9 @@ def answer_request(request: dict, algebra) -> dict:
     """The reply to one request."""
     compared = algebra.Algebra()
     if "gold" in request:
-        return {"unparsed": any(compared.tree(scalar) is None for scalar in scalars(request["gold"]))}
+        for scalar in scalars(request["gold"]):
+            compared.tree(scalar)
+        return {"unparsed": bool(compared.unread)}
     same = any(equal(gold, request["answer"], compared) for gold in request["golds"])
     unread = {scalar.core for gold in request["golds"] for scalar in scalars(gold)} & compared.unread
     return {"equal": same, "unparsed": bool(unread) and not same}
@@ -42,8 +44,8 @@ def scalars(value: Value) -> list[Value]:
 
 
 def main() -> None:
-    """Answer lines from stdin until it closes. Arguments: CPU seconds per line, megabytes, parent's pid."""
-    cpu_seconds, memory_mb, parent = float(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    """Answer lines from stdin until it closes. Arguments: megabytes, parent's pid."""
+    memory_mb, parent = int(sys.argv[1]), int(sys.argv[2])
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: ends with its parent
     if os.getppid() != parent:
@@ -61,9 +63,10 @@ def main() -> None:
         return
     print(json.dumps({"ready": True}), file=replies, flush=True)
     for line in sys.stdin.buffer:
-        signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
+        cpu_seconds, request = line.split()
+        signal.setitimer(signal.ITIMER_PROF, float(cpu_seconds))
         try:
-            reply = answer_request(pickle.loads(b64decode(line)), algebra)
+            reply = answer_request(pickle.loads(b64decode(request)), algebra)
         except TooLargeError:
             reply = {"too_large": True}
         except Exception as error:  # counted as "error" by the caller

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from tests.reward.cases import BY_RULE, CASES, REPORTED
-from tests.reward.loaded import score, sibling
+from tests.reward.loaded import grade, score, sibling
 
 algebra = sibling("algebra")
 _TOKEN = re.compile(r"\\begin\{[a-z]+\}|\\end\{[a-z]+\}|\\[a-zA-Z]+|\\.|\S")
@@ -57,3 +57,8 @@ def test_math_verify_is_not_given_what_it_drops(text):
 ])  # fmt: skip
 def test_an_answer_with_a_part_that_math_verify_drops_is_wrong(gold, answer):
     assert score(gold, f"\\boxed{{{answer}}}")["reason"] == "wrong"
+
+
+@pytest.mark.parametrize("gold", ["(2,\\infty)", "(-\\infty, 0]", "\\int_0^1 f(x) dx", "\\infty"])
+def test_can_parse_is_true_for_what_has_a_value_and_no_tree(gold):
+    assert grade.can_parse(gold)

@@ -17,17 +17,18 @@ from tests.reward.loaded import pool as workers
 pytestmark = pytest.mark.slow
 
 
-def test_waiting_in_the_queue_does_not_count():
-    """One worker, three answers that take its whole second each: the fourth waits three seconds for its turn."""
+def test_a_quick_answer_does_not_wait_for_slow_ones_ahead():
+    """One worker, three answers that take its whole second each: the fourth, of some milliseconds, is ready first."""
+    slow, ready = (SLOW_GOLD, SLOW), []
 
-    async def run():
-        slow = [compute_score("t", SLOW, SLOW_GOLD, time_limit=1.0, workers=1) for _ in range(3)]
-        return await asyncio.gather(
-            *slow, compute_score("t", r"\boxed{2\sqrt{2}}", r"\sqrt{8}", time_limit=1.0, workers=1)
-        )
+    async def run(gold, text):
+        ready.append((await compute_score("t", text, gold, time_limit=1.0, workers=1))["reason"])
 
-    verdicts = asyncio.run(run())
-    assert [verdict["reason"] for verdict in verdicts] == ["timed_out"] * 3 + ["correct"]
+    async def all_of(*pairs):
+        await asyncio.gather(*(run(*pair) for pair in pairs))
+
+    asyncio.run(all_of(slow, slow, slow, (r"\sqrt{8}", r"\boxed{2\sqrt{2}}")))
+    assert ready == ["correct"] + ["timed_out"] * 3
 
 
 def test_an_answer_on_which_two_workers_died_is_an_error_and_not_late(monkeypatch):
@@ -86,8 +87,21 @@ def test_missing_or_broken_math_verify_is_said_once_and_counted_as_error(fault, 
     assert caplog.text.count("math-verify cannot be imported") == 1 and fault.split("'")[1] in caplog.text
 
 
+def test_only_cpu_time_counts():
+    """The worker stands still for four times the limit, as on a machine with much else to do."""
+    pool = workers.Pool(1, 0.5, 1024)
+    question = request(r"\sqrt{8}", r"2\sqrt{2}")
+    assert pool.submit(question).result()["equal"]
+    process = pool.threads.submit(lambda: pool.mine.worker.process).result()
+    process.send_signal(signal.SIGSTOP)
+    reply = pool.submit(question)
+    time.sleep(2.0)
+    process.send_signal(signal.SIGCONT)
+    assert reply.result(timeout=60)["equal"]
+
+
 def test_worker_that_uses_no_cpu_time_is_killed_too():
-    pool = workers.Pool(1, 1.0, 1024)
+    pool = workers.Pool(1, 0.2, 1024)
     question = request(r"\sqrt{8}", r"2\sqrt{2}")
     assert pool.submit(question).result()["equal"]
     pool.threads.submit(lambda: os.kill(pool.mine.worker.process.pid, signal.SIGSTOP)).result()
@@ -110,9 +124,9 @@ def test_worker_is_recycled(monkeypatch):
 
 
 def test_memory_limit_holds():
-    worker = workers.Worker(5.0, 512)
+    worker = workers.Worker(512)
     limits = Path(f"/proc/{worker.process.pid}/limits")
-    worker.ask(workers.encoded(request("x", "y")), 30)
+    worker.ask(workers.encoded(request("x", "y")), 5.0)
     assert str(512 << 20) in next(line for line in limits.read_text().splitlines() if "address space" in line)
     worker.kill()
 
