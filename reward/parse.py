@@ -202,12 +202,13 @@ def read_joined(text: str, parts: list[str], joints: set[str], alone: bool) -> V
 
 
 def list_of(text: str, values, kind: str = "list", joints: set[str] = frozenset()) -> Value:
-    """A list, or a set, its elements once; both signs of \\pm written out. A list of equal elements is one of them."""
+    """A list, or a set or points, its elements once; both signs of \\pm written out. A list of equal ones is one."""
     elements = [one for value in values for one in (value.parts if value.kind == "list" else (value,))]
     distinct = {(e.number, e.unit) if e.number is not None else e.text.replace(" ", ""): e for e in elements}
     if len(distinct) == 1 and kind == "list":
         return elements[0]
-    return Value(kind, text, tuple(distinct.values() if kind == "set" else elements), tuple(joints))
+    once = kind == "set" or all(element.kind == "tuple" for element in elements)  # a solution that is named twice
+    return Value(kind, text, tuple(distinct.values() if once else elements), tuple(joints))
 
 
 def _is_assignment(value: Value) -> bool:

@@ -209,7 +209,7 @@ def bounds_figure(results: Results) -> Figure:
 
 
 def figures(results: Results) -> Iterator[tuple[str, Figure]]:
-    yield "reward", curves_figure(results)
+    yield "curves", curves_figure(results)
     yield "bounds", bounds_figure(results)
 
 
