@@ -273,17 +273,23 @@ class Sides(NamedTuple):
 
 def split_sides(buckets: Tensor, path: SearchPath) -> Sides:
     """Read the sums of one quantity, [B], along the candidates of both bounds."""
-    # Cumulated from both ends: total - cumsum would leave rounding where there is no token.
-    last_negative = len(path.c_low) + 1
-    dual, negative, positive = buckets[0], buckets[1 : last_negative + 1].flip(0), buckets[last_negative + 2 :]
-    return Sides(_up_to(positive), _after(positive), _after(negative), _up_to(negative), dual)
+    # In the order of path.edges: beyond the dual clip, A_t < 0 by falling ratio, A_t = 0, A_t > 0 by rising ratio.
+    dual, negative, _, positive = buckets.split([1, len(path.c_low) + 1, 1, len(path.c_high) + 1])
+    negative = negative.flip(0)
+    return Sides(
+        positive_free=_sum_below(positive),
+        positive_clipped=_sum_above(positive),
+        negative_free=_sum_above(negative),
+        negative_clipped=_sum_below(negative),
+        dual_clipped=dual[0],
+    )
 
 
-def _up_to(buckets: Tensor) -> Tensor:
+def _sum_below(buckets: Tensor) -> Tensor:
     """Element i: the sum of the buckets below candidate i."""
     return buckets.cumsum(0)[:-1]
 
 
-def _after(buckets: Tensor) -> Tensor:
-    """Element i: the sum of the buckets above candidate i."""
+def _sum_above(buckets: Tensor) -> Tensor:
+    """Element i: the sum of the buckets above candidate i, cumulated from the end: total - cumsum would round."""
     return buckets.flip(0).cumsum(0).flip(0)[1:]

@@ -97,11 +97,10 @@ class BapoEngineMixin:
         metrics: dict[str, list[float]] = {}
 
         def search_now(tokens: Tokens) -> Bounds:
-            sums = search.add_up([tokens], self.get_data_parallel_group())
-            choice = search.choose(sums.contribution)
-            for name, value in search.metrics(choice, sums).items():
+            bounds, found = search.now(tokens, self.get_data_parallel_group())
+            for name, value in found.items():
                 metrics.setdefault(name, []).append(value)
-            return choice.bounds
+            return bounds
 
         return run(search_now), metrics
 

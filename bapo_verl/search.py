@@ -17,6 +17,7 @@ from torch import Tensor
 from verl.utils.device import get_device_id
 
 from bapo_verl.clipping import (
+    Bounds,
     Choice,
     ContributionSums,
     SearchPath,
@@ -50,6 +51,17 @@ class Sums(NamedTuple):
     contribution: ContributionSums
     diagnosis: DiagnosisSums
 
+    @property
+    def columns(self) -> list[Tensor]:
+        """All sums, one after the other."""
+        return [*self.contribution, *self.diagnosis]
+
+    @classmethod
+    def of(cls, columns: list[Tensor]) -> "Sums":
+        """The inverse of `columns`."""
+        fields = len(ContributionSums._fields)
+        return cls(ContributionSums(*columns[:fields]), DiagnosisSums(*columns[fields:]))
+
 
 class Search:
     """The search of one run: the user's settings, and the path that they lay out.
@@ -66,7 +78,11 @@ class Search:
         self.path: SearchPath = search_path(low, high, config.search_order, clip_ratio_c)
 
     def predict(self, data: TensorDict) -> Choice:
-        """What the search finds over all ranks at r = 1, without a model. `data`: this rank's part of the batch."""
+        """What the search finds over all ranks at r = 1, without a model. `data`: this rank's part of the batch.
+
+        No bound clips there, so rho is the same at every point of the path: the choice is the first point if
+        rho reaches the target, else the last. Bounds inside the path are never predicted, and mostly cost a redo.
+        """
         mask, advantages, old = (_flat(data[key]) for key in ("response_mask", "advantages", "old_log_probs"))
         weight = token_weight(old, self.config.token_weight, _flat(data.get("rollout_is_weights")))
         ratio = torch.where(old.isnan(), torch.nan, 1.0)
@@ -79,11 +95,15 @@ class Search:
         Ranks that share a sequence add equal sums, which changes no share. A rank without a loss, as in pipeline
         parallelism, adds nothing.
         """
-        nothing = self._sums(Tokens(*[torch.zeros(0, 1)] * 4, torch.zeros(0, 1, dtype=torch.bool), None))
-        parts = [(*contribution, *diagnosis) for contribution, diagnosis in map(self._sums, forwards)]
-        total = [sum(columns) for columns in zip((*nothing.contribution, *nothing.diagnosis), *parts, strict=True)]
-        total, fields = add_ranks(total, group), len(ContributionSums._fields)
-        return Sums(ContributionSums(*total[:fields]), DiagnosisSums(*total[fields:]))
+        parts = [self._sums(tokens).columns for tokens in (_no_tokens(), *forwards)]
+        of_this_rank = [sum(column) for column in zip(*parts, strict=True)]
+        return Sums.of(add_ranks(of_this_rank, group))
+
+    def now(self, tokens: Tokens, group: dist.ProcessGroup | None = None) -> tuple[Bounds, dict[str, float]]:
+        """The bounds and METRICS of one forward on its own, over the ranks of `group` (None: all)."""
+        sums = self.add_up([tokens], group)
+        choice = self.choose(sums.contribution)
+        return choice.bounds, self.metrics(choice, sums)
 
     def choose(self, sums: ContributionSums) -> Choice:
         """Algorithm 1 on the sums of a whole update."""
@@ -124,6 +144,11 @@ def add_ranks(sums: Sequence[Tensor], group: dist.ProcessGroup | None = None) ->
     dist.all_gather(ranks, packed, group=group)
     total = reduce(torch.add, torch.stack(ranks).cpu().view(torch.float64))
     return list(total.split([len(column) for column in sums]))
+
+
+def _no_tokens() -> Tokens:
+    empty = torch.zeros(0, 1)
+    return Tokens(empty, empty, empty, empty, mask=empty.bool(), is_weights=None)
 
 
 def _flat(tensor: Tensor | None) -> Tensor | None:

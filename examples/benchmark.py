@@ -108,17 +108,11 @@ def benchmark_search() -> None:
 def benchmark_loss() -> None:
     data, search = batch(), Search(BapoPolicyLossConfig(), clip_ratio_c=3.0)
 
-    def bounds_of(tokens):
-        sums = search.add_up([tokens])
-        choice = search.choose(sums.contribution)
-        search.metrics(choice, sums)
-        return choice.bounds
-
     actor = FSDPActorConfig(
         strategy="fsdp2",
         rollout_n=1,
         ppo_micro_batch_size_per_gpu=1,
-        policy_loss=UpdateConfig(bounds_of=bounds_of),  # the forward searches
+        policy_loss=UpdateConfig(bounds_of=lambda tokens: search.now(tokens)[0]),  # the forward searches
     )
 
     def forward_and_backward(name):

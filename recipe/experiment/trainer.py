@@ -132,10 +132,9 @@ class Policy:
         searched: dict[str, float] = {}
 
         def bounds_of(tokens: Tokens) -> Bounds:
-            sums = self.search.add_up([tokens])
-            choice = self.search.choose(sums.contribution)
-            searched.update(self.search.metrics(choice, sums), unlike_grpo=clips_unlike(tokens, choice.bounds, GRPO))
-            return choice.bounds
+            bounds, metrics = self.search.now(tokens)
+            searched.update(metrics, unlike_grpo=clips_unlike(tokens, bounds, GRPO))
+            return bounds
 
         log_prob = log_distributions(self.model, rollout).gather(-1, rollout.tokens[..., None])[..., 0]
         config = replace(self.actor, policy_loss=UpdateConfig(bounds_of=bounds_of))

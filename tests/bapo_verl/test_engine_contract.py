@@ -18,11 +18,11 @@ import torch
 import torch.distributed as dist
 from verl.utils import tensordict_utils as tu
 from verl.workers.config import FSDPActorConfig
-from verl.workers.engine import BaseEngine
+from verl.workers.engine import BaseEngine, EngineRegistry
 from verl.workers.engine.utils import postprocess_batch_func, prepare_micro_batches
 from verl.workers.utils.losses import ppo_loss
 
-from bapo_verl.engine import with_bapo
+from bapo_verl.engine import BapoEngineMixin, register_engines, with_bapo
 from bapo_verl.policy_loss_config import BapoPolicyLossConfig
 from tests.bapo_verl.engine_batch import SEQUENCES, TARGET, VOCABULARY, rank_data
 from tests.bapo_verl.oracle import Setting, algorithm_1
@@ -47,7 +47,8 @@ class Stage(torch.nn.Module):
 
 
 class Double(BaseEngine):
-    def __init__(self):
+    def __init__(self, data_parallel_group=None):
+        self.data_parallel_group = data_parallel_group
         self.module = [Stage()]
         self.module[0].buffers = ["not torch's"]
         self.calls = []
@@ -59,7 +60,7 @@ class Double(BaseEngine):
         return dist.get_rank() == STAGES - 1  # of the two last stages, the first
 
     def get_data_parallel_group(self):
-        return None
+        return self.data_parallel_group
 
     def optimizer_zero_grad(self):
         self.calls.append("zero_grad")
@@ -90,7 +91,8 @@ def update(rank, out, config):
         strategy="fsdp2", rollout_n=1, ppo_micro_batch_size_per_gpu=1, policy_loss=BapoPolicyLossConfig(**config)
     )
     data = rank_data(0, 1, SEQUENCES // MICRO, dynamic=False, packed=False, tokens=0, flags={})
-    engine = with_bapo(Double)()
+    last_stages = dist.new_group(range(STAGES - 1, WORLD, STAGES))
+    engine = with_bapo(Double)(last_stages if config.get("search_scope") == "micro_batch" else None)
     output = engine.train_batch(data, partial(ppo_loss, config=actor))
     metrics = {key: float(value.aggregate()) for key, value in output.get("metrics", {}).items() if "bapo" in key}
     stage = engine.module[0]
@@ -141,3 +143,16 @@ def test_predicted_bounds_take_one_run():
         assert calls == ["zero_grad", "forward_backward", "step"]
         assert has_output == bool(metrics)
         assert metrics.get("actor/bapo/redone", 0) == 0
+
+
+def test_the_search_of_each_forward_is_over_the_data_parallel_group():
+    """Over all ranks it would hang, because the first stages have no loss."""
+    ranks = run(search_scope="micro_batch")
+    assert [bool(metrics) for _, metrics, *_ in ranks] == [False, True] * 2
+    assert ranks[1][1] == ranks[3][1]
+
+
+def test_the_vendor_that_the_environment_names_has_the_mixin(monkeypatch):
+    monkeypatch.setenv("VERL_ENGINE_VENDOR", "another")
+    register_engines()
+    assert issubclass(EngineRegistry.get_engine_cls("language_model", "fsdp2"), BapoEngineMixin)

@@ -9,6 +9,7 @@ from functools import partial
 
 import pytest
 import torch
+from tensordict import TensorDict
 from verl.trainer.ppo.core_algos import compute_policy_loss_vanilla, get_policy_loss_fn
 from verl.workers.config import FSDPActorConfig
 
@@ -52,10 +53,9 @@ def bapo(*, config=None, settings=None, **data):
     searched = {}
 
     def bounds_of(tokens):
-        sums = search.add_up([tokens])
-        choice = search.choose(sums.contribution)
-        searched.update(search.metrics(choice, sums))
-        return choice.bounds
+        bounds, metrics = search.now(tokens)
+        searched.update(metrics)
+        return bounds
 
     update = replace(config, policy_loss=UpdateConfig(bounds_of=bounds_of), clip_ratio_c=CLIP_RATIO_C)
     loss, metrics = get_policy_loss_fn("bapo")(config=update, **data)
@@ -119,6 +119,23 @@ def test_garbage_in_the_padding_changes_neither_loss_nor_gradient_nor_a_metric(a
     assert torch.equal(clean[0], dirty[0])
     assert torch.equal(clean[1], dirty[1])
     assert clean[2] == dirty[2]
+
+
+@pytest.mark.parametrize(
+    ("settings", "more", "share"),
+    [
+        ({}, {}, 1 / 3),  # A = 1, -1, -1
+        (dict(token_weight="rollout_prob"), {}, 0.5),  # 0.5 / (0.5 + 0.25 + 0.25)
+        ({}, dict(rollout_is_weights=[2.0, 0.5, 0.5, 9.0]), 2 / 3),
+        ({}, dict(old_log_probs=[-1.0, math.nan, -1.0, -1.0]), 0.5),  # one of the negative tokens is not counted
+    ],
+)
+def test_the_prediction_by_hand(settings, more, share):
+    """At r = 1; the fourth token is padding."""
+    columns = dict(response_mask=[1, 1, 1, 0], advantages=[1.0, -1.0, -1.0, 5.0])
+    columns |= dict(old_log_probs=[math.log(p) for p in (0.5, 0.25, 0.25, 1.0)]) | more
+    data = TensorDict({key: torch.tensor([column]) for key, column in columns.items()}, batch_size=[1])
+    assert Search(BapoPolicyLossConfig(**settings), CLIP_RATIO_C).predict(data).rho_start == pytest.approx(share)
 
 
 def test_metrics_are_those_of_the_table():
