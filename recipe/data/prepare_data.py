@@ -27,9 +27,8 @@ from datasets import Dataset, load_dataset
 from datasets.exceptions import DatasetsError
 from tqdm import tqdm
 
+from recipe.common import load_reward, message, row_for_verl, write_together
 from recipe.data.local_copy import FORMATS, DataError, check_copy
-from recipe.files import write_together
-from recipe.grader import load_reward
 
 INSTRUCTION = (
     "Please reason step by step, and put your final answer within \\boxed{}."  # the words of R1-Distill's card
@@ -151,19 +150,9 @@ def columns(row: dict) -> str:
     return ", ".join(name for name, value in row.items() if value is not None)
 
 
-def with_instruction(problem: str) -> str:
-    """The problem with INSTRUCTION, unless it asks for a box itself."""
-    return problem if "\\boxed" in problem else f"{problem}\n\n{INSTRUCTION}"
-
-
-def row_for_verl(data_source: str, prompt: str, gold: str, **extra_info) -> dict:
-    return {
-        "data_source": data_source,
-        "prompt": [{"role": "user", "content": prompt}],
-        "ability": "math",
-        "reward_model": {"style": "rule", "ground_truth": gold},
-        "extra_info": extra_info,
-    }
+def with_instruction(problem: str) -> list[dict]:
+    """The prompt: the problem with INSTRUCTION, unless it asks for a box itself."""
+    return [message("user", problem if "\\boxed" in problem else f"{problem}\n\n{INSTRUCTION}")]
 
 
 # --------------------------------------------------------------------------------------------------------------------

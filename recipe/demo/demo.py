@@ -18,7 +18,7 @@ import pandas
 from tqdm import tqdm
 
 from bapo_verl.figures import FIGURES, draw_figure, read_run
-from recipe.process import SILENCE_SECONDS, Run, interrupt_on_signals
+from recipe.common import SILENCE_SECONDS, Run, interrupt_on_signals
 
 STORED = Path(__file__).with_name("grpo.parquet")  # of the experiment at commit 78b4995: the same 24 steps
 REWARD, RATE = "critic/score/mean", "actor/lr"

@@ -1,4 +1,4 @@
-"""recipe/demo/ and recipe/process.py: a run that falls silent, and what the demo says at the end.
+"""recipe/demo/ and recipe/common.py: a run that falls silent, and what the demo says at the end.
 
 What this file does not exercise: the training itself, which tests/pipeline has.
 """
@@ -9,7 +9,7 @@ import os
 import pandas
 import pytest
 
-from recipe import process
+from recipe import common
 from recipe.demo import demo
 
 
@@ -17,7 +17,7 @@ def test_the_age_of_an_interrupted_runs_metrics_is_not_the_silence_of_the_next(t
     old = tmp_path / "metrics.jsonl"
     old.write_text("{}\n")
     os.utime(old, (0, 0))
-    run = process.Run(["sleep", "60"], tmp_path)
+    run = common.Run(["sleep", "60"], tmp_path)
     try:
         assert not run.silent()
     finally:
@@ -25,8 +25,8 @@ def test_the_age_of_an_interrupted_runs_metrics_is_not_the_silence_of_the_next(t
 
 
 def test_the_demo_says_that_a_run_fell_silent(tmp_path, monkeypatch):
-    monkeypatch.setattr(process, "SILENCE_SECONDS", 2)
-    run = process.Run(["sleep", "60"], tmp_path)
+    monkeypatch.setattr(common, "SILENCE_SECONDS", 2)
+    run = common.Run(["sleep", "60"], tmp_path)
     try:
         with pytest.raises(SystemExit, match=f"memory.*{run.log}"):
             demo.follow(run)
@@ -57,7 +57,7 @@ def test_the_last_lines_have_the_numbers_of_the_log_and_of_the_stored_runs_at_it
     )
     table.to_parquet(tmp_path / "steps.parquet")
     monkeypatch.setattr(demo, "STORED", tmp_path / "steps.parquet")
-    run = process.Run(["true"], tmp_path)
+    run = common.Run(["true"], tmp_path)
     run.process.wait()
     lines = [step(0.4, 0.40, 0.38, 0), step(0.6, 0.44, 0.40, 12)]
     run.metrics.write_text("".join(json.dumps({"step": i, "data": data}) + "\n" for i, data in enumerate(lines, 1)))

@@ -3,6 +3,8 @@
 What this file does not exercise: a GPU, a real model, a model whose template opens `<think>` (its dump is imitated).
 """
 
+import asyncio
+import dataclasses
 import doctest
 import json
 import os
@@ -16,12 +18,16 @@ from types import SimpleNamespace
 import datasets
 import numpy as np
 import pytest
+import torch
+import transformers
 from omegaconf import OmegaConf
+from verl import DataProto
+from verl.utils.import_utils import load_extern_object
 
+from recipe.common import REWARD, as_markdown, row_for_verl, waiting_bar
 from recipe.evaluation import evaluate, scores
 from recipe.evaluation.length_reward_manager import LengthRewardManager
 from recipe.evaluation.scores import Sample
-from recipe.process import waiting_bar
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "recipe"
@@ -164,7 +170,7 @@ def test_the_tables():
         "data set": "aime24", "problems": "2", "n": "1", "avg@n": "50.0", "95%": "0.0 to 100.0", "published": "54.2",
         "pass@n": "50.0", "maj@n": "50.0", "mean tokens": "16", "cut off": "50.0",
     }  # fmt: skip
-    assert scores.as_markdown([["x", "y"], ["a", "1"]]) == "| x | y |\n| --- | ---: |\n| a | 1 |"
+    assert as_markdown([["x", "y"], ["a", "1"]]) == "| x | y |\n| --- | --- |\n| a | 1 |"
     assert scores.as_text([["x", "yy"], ["abc", "1"]]) == "x    yy\nabc   1"
     assert scores.reason_table(results, ("correct", "error"))[1] == ["aime24", "50.0", "0.0"]
 
@@ -307,13 +313,34 @@ def test_a_data_file_that_is_not_there_is_a_sentence(verl, tmp_path):
         evaluate.evaluate(tmp_path, [tmp_path / "aime24.parquet"], [])
 
 
-def test_an_answer_that_never_closes_what_its_prompt_opened_is_none():
-    reward = evaluate.load_reward()
-    row = {"output": "so \\boxed{5}", "gts": "5", "uid": "p_0_0", "response_tokens": 3, "cut_off": 1}
-    assert evaluate.grade(row | {"input": "2+3=?<think>\n"}, reward) == Sample("p", False, None, "no_answer", 3, True)
-    assert evaluate.grade(row | {"input": "2+3=?\n"}, reward) == Sample("p", True, "5", "correct", 3, True)
-    closed = row | {"input": "2+3=?<think>\n", "output": "5</think> \\boxed{5}"}
-    assert evaluate.grade(closed, reward).correct
+@pytest.mark.parametrize(
+    ("prompt", "answer", "end", "expected"),
+    [
+        ("2+3=?<think>\n", "so \\boxed{5}", False, Sample("p", False, None, "no_answer", 0, True)),
+        ("2+3=?<think>\n", "so </think>\\boxed{5}", True, Sample("p", True, "5", "correct", 0, False)),
+        ("2+3=?\n", "so \\boxed{5}", False, Sample("p", True, "5", "correct", 0, True)),
+    ],
+)
+def test_verl_and_the_tables_have_one_verdict_where_a_prompt_opens_the_thoughts(
+    prompt, answer, end, expected, tmp_path
+):
+    """Of the reward manager with the demo's tokenizer, as verl calls it, and of the line that verl dumps."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(RECIPE / "tiny_task" / "base" / "model")
+    prompt_ids, ids = tokenizer(prompt).input_ids, tokenizer(answer).input_ids + [tokenizer.eos_token_id] * end
+    mask = torch.ones(1, len(prompt_ids) + len(ids), dtype=torch.long)
+    tensors = {"prompts": torch.tensor([prompt_ids]), "responses": torch.tensor([ids]), "attention_mask": mask}
+    row = row_for_verl("sums", [], "5")
+    data = DataProto.from_dict(tensors, {name: np.array([value], dtype=object) for name, value in row.items()})
+    config = OmegaConf.create({"trainer": {"validation_data_dir": str(tmp_path)}})
+
+    async def judged():
+        score = load_extern_object(str(REWARD), "compute_score")
+        return await LengthRewardManager(config, tokenizer, score).run_single(data)
+
+    said = asyncio.run(judged())["reward_extra_info"]
+    dumped = {"input": prompt, "output": answer, "gts": "5", "uid": "p_0_0", **said}
+    assert (said["acc"], said["reason"]) == (expected.correct, expected.reason)
+    assert evaluate.grade(dumped, evaluate.load_reward()) == dataclasses.replace(expected, tokens=len(ids))
 
 
 # --------------------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ import datasets
 import pandas
 import pytest
 
-from recipe import files
+from recipe import common
 from recipe.data import prepare_data
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -301,7 +301,7 @@ def test_what_was_there_survives_a_write_that_fails(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        files.write_whole(path, half)
+        common.write_whole(path, half)
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 
 
@@ -346,7 +346,7 @@ def test_files_that_belong_together_are_renamed_when_all_are_written(tmp_path):
         raise OSError("no space left")
 
     with pytest.raises(OSError, match="no space left"):
-        files.write_together({tmp_path / "a": lambda path: path.write_text("a"), tmp_path / "b": fails})
+        common.write_together({tmp_path / "a": lambda path: path.write_text("a"), tmp_path / "b": fails})
     assert list(tmp_path.iterdir()) == []
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pandas
 import pytest
 
+from recipe.common import load_reward
 from recipe.data import smollm2
-from recipe.grader import load_reward
 
 ROOT = Path(__file__).resolve().parents[2]
 
