@@ -56,7 +56,7 @@ def test_the_last_lines_have_the_numbers_of_the_log_and_of_the_stored_runs_at_it
         }
     )
     table.to_parquet(tmp_path / "steps.parquet")
-    monkeypatch.setattr(demo, "STORED", tmp_path / "steps.parquet")
+    monkeypatch.setattr(demo, "GRPO_RUNS", tmp_path / "steps.parquet")
     run = common.Run(["true"], tmp_path)
     run.process.wait()
     lines = [step(0.4, 0.40, 0.38, 0), step(0.6, 0.44, 0.40, 12)]
@@ -79,5 +79,5 @@ def test_the_demos_learning_rate_has_stored_runs(repository):
     """The number in the launch script against the stored table."""
     script = (repository / "examples" / "run_bapo_tiny_qwen2_cpu.sh").read_text()
     lr = float(script.partition("optim.lr=")[2].split()[0])
-    rows = demo.stored(lr)
+    rows = demo.stored_grpo_runs(lr)
     assert len(rows) == rows["step"].nunique() > 0
