@@ -1,9 +1,10 @@
 """Makes the paper's data sets into parquet files in verl's schema.
 
     python -m recipe.data.prepare_data skywork-7b aime24 aime25 math500 -o DIR
-    python -m recipe.data.prepare_data math500 -o DIR --source PATH    a local copy: a parquet or JSON file, or a folder
+    python -m recipe.data.prepare_data math500 -o DIR --source PATH
 
-Each NAME becomes DIR/NAME.parquet, as a whole or not at all, the same bytes from the same source.
+Each NAME becomes DIR/NAME.parquet, as a whole or not at all, the same bytes from the same source. PATH is a local copy:
+a parquet or JSON file, or a folder.
 
 skywork-7b, skywork-32b: Skywork-OR1-RL-Data, split math, with 1 <= model_difficulty[model] <= 15: the problems that the
 R1-Distill of that size failed in some of 16 samples, not in all. aime24, aime25, math500: one row a problem.

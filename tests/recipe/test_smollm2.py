@@ -5,7 +5,6 @@ What this file does not exercise: the model, whose package is 93 MB. examples/RE
 
 import doctest
 import importlib.util
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -57,14 +56,3 @@ def test_without_the_packages_the_sums_are_written_and_the_rest_is_a_sentence(tm
     rows = pandas.read_parquet(tmp_path / "train.parquet").to_dict("records")
     assert len(rows) == smollm2.ROWS["train"]
     assert [turn["role"] for turn in rows[0]["prompt"]] == [*["user", "assistant"] * 2, "user"]
-
-
-@pytest.mark.slow
-def test_the_script_composes_with_a_folder_and_with_the_hubs_id(tmp_path):
-    script = ["bash", str(ROOT / "examples" / "run_bapo_smollm2_135m_cpu.sh"), "--cfg", "job"]
-    for model in ({}, {"MODEL_PATH": smollm2.HUB}):
-        environment = os.environ | {"PYTHON": sys.executable, "TASK": str(tmp_path), "PYTHONPATH": str(ROOT)} | model
-        done = subprocess.run(script, env=environment, capture_output=True, text=True, timeout=120)
-        assert done.returncode == 0, done.stderr[-2000:]
-        assert f"path: {model.get('MODEL_PATH', tmp_path / 'model')}\n" in done.stdout
-        assert "loss_mode: bapo" in done.stdout
