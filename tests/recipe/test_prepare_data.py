@@ -3,7 +3,6 @@
 What this file does not exercise: the hub itself, which cannot be reached from here, and the real files.
 """
 
-import doctest
 import json
 import os
 import re
@@ -84,10 +83,6 @@ def skywork(difficulties, ground_truths=None, prompt="Find x, case {}."):
         }
         for i, ((easy, hard), ground_truth) in enumerate(zip(difficulties, ground_truths, strict=True))
     ]
-
-
-def test_the_docstrings_examples():
-    assert doctest.testmod(prepare_data).failed == 0
 
 
 def test_aime24_is_verls_schema_with_one_instruction(tmp_path, capsys):

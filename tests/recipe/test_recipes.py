@@ -175,29 +175,15 @@ YAML = [CONFIG / "math.yaml", *(CONFIG / f"{run}.yaml" for run in RUNS), *CONFIG
 SOURCE = re.compile(r"(Sec\.|Fig\.|Table|App\.|Eq\.|Alg\.) ?\d?|[Nn]ot in the paper")
 
 
-def comment_above(lines: list[str], number: int) -> str:
-    """The comment of a key: above it, above the keys of its block that it follows, or above the name of the block."""
-    indent = len(lines[number]) - len(lines[number].lstrip())
-    number -= 1
-    while re.match(rf" {{{indent}}}[\w.]+: \S", lines[number]):
-        number -= 1
-    if lines[number].endswith(":"):
-        number -= 1
-    comment = []
-    while lines[number].lstrip().startswith("#"):
-        comment.append(lines[number])
-        number -= 1
-    return "\n".join(comment)
+# A comment, perhaps the name of the block that it is about, and values of one depth.
+EXPLAINED = re.compile(r"((?: *#.*\n)+)(?: *[\w.]+:\n)?( *)([\w.]+: \S.*\n(?:\2[\w.]+: \S.*\n)*)")
 
 
 @pytest.mark.parametrize("path", YAML, ids=lambda p: p.stem)
 def test_every_value_has_its_source_above_it(path):
-    lines = path.read_text().splitlines()
-    for number, line in enumerate(lines):
-        if re.match(r" *[\w.]+: \S", line):
-            comment = comment_above(lines, number)
-            assert comment, f"{path.name}:{number + 1} has no comment above it: {line}"
-            assert SOURCE.search(comment), f"{path.name}:{number + 1} has no source: {line}"
+    text = path.read_text()
+    assert [values for comment, _, values in EXPLAINED.findall(text) if not SOURCE.search(comment)] == []
+    assert re.findall(r"^ *[\w.]+: \S.*", EXPLAINED.sub("", text), re.MULTILINE) == []
 
 
 def test_the_flash_attn_of_the_requirements_is_the_one_of_verls_extra():

@@ -4,7 +4,6 @@ Without a network its own ruff release and pre-commit are not run here, and the 
 With VERL_RECIPE=/path/to/a/clone their install_verl.sh reads the submission, and ruff finds their pyproject.toml.
 """
 
-import doctest
 import os
 import re
 import shutil
@@ -20,10 +19,6 @@ from recipe.submission import __main__ as submission
 ROOT = Path(__file__).resolve().parents[2]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 VERL_RECIPE = os.environ.get("VERL_RECIPE")
-
-
-def test_the_docstrings_examples():
-    assert doctest.testmod(submission).failed == 0
 
 
 def run(command, cwd=ROOT, **variables):
@@ -126,7 +121,7 @@ def test_its_commands_run_in_the_root_of_verl(folder, tmp_path):
     assert done.returncode == 0, done.stderr
     assert len(pandas.read_parquet(tmp_path / "out" / "aime25.parquet")) == 1
     paths = dict(CKPTS_DIR="/tmp/runs", TRAIN_FILE="/tmp/a.parquet", PYTHONPATH=str(folder))
-    paths["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    paths |= {"VERL_PLATFORM": "", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     script = f"recipe/{name}/examples/run_bapo_r1_distill_qwen_7b_8k_fsdp.sh"
     done = run(["bash", script, "--cfg", "job"], verl, **paths)
     assert done.returncode == 0, done.stderr[-2000:]
