@@ -23,8 +23,13 @@ ROOT = Path(__file__).resolve().parents[2]
 NAME = "bapo_adaptive_clipping"  # free in their tree; two other methods are called BAPO, too
 MOST_FILES = 59
 
-INCLUDED = ("bapo_verl/*", "reward/*.py", "recipe/__init__.py", "recipe/common.py")
-INCLUDED += ("recipe/data/__init__.py", "recipe/data/local_copy.py", "recipe/data/prepare_data.py")
+INCLUDED = (
+    "bapo_verl/*",
+    "reward/*.py",
+    "recipe/common.py",
+    "recipe/data/local_copy.py",
+    "recipe/data/prepare_data.py",
+)
 INCLUDED += ("recipe/config/math.yaml", "recipe/config/r1_distill_qwen_7b.yaml", "recipe/config/*_7b_8k.yaml")
 INCLUDED += ("recipe/config/updates_per_batch/*", "examples/checks.sh", "examples/paths.sh", "examples/smoke_test.sh")
 INCLUDED += ("examples/run_bapo_r1_distill_qwen_7b_fsdp.sh", "examples/run_bapo_r1_distill_qwen_7b_8k_fsdp.sh")
@@ -58,16 +63,12 @@ RUFF = ["--isolated", "--line-length=120", "--target-version=py310"]
 RULES = ["--select=E,F,UP,B,I,G", "--ignore=F405,F403,E731,B007,UP032,G004,UP045,UP035"]
 RULES += ["--config", 'lint.isort.known-first-party=["verl"]']
 
-# Names that verl-recipe's .gitignore keeps out of a commit.
-IGNORED = ("*.parquet", "*.pt", "*.ckpt", "*.log", "*.lock", "*.so", "*.egg-info", "__pycache__", "*.py[cod]")
-IGNORED += ("build", "dist", "lib", "lib64", "env", "venv", "var", "tmp", "parts", "log", "logs", "outputs", "wandb")
-
 
 class SubmissionError(Exception):
     """A sentence for the user."""
 
 
-def tracked(root: Path) -> list[str]:
+def tracked_files(root: Path) -> list[str]:
     """The files that git tracks, also where the checkout is another user's."""
     command = ["git", "-c", f"safe.directory={root}", "-C", str(root), "ls-files"]
     listed = subprocess.run(command, capture_output=True, text=True)
@@ -76,20 +77,20 @@ def tracked(root: Path) -> list[str]:
     return listed.stdout.splitlines()
 
 
-def moved(text: str) -> str:
+def with_new_paths(text: str) -> str:
     """Paths and modules as they are in a clone of verl, where recipe/ here is the folder of the submission.
 
-    >>> moved("from recipe.common import x  # recipe/config/math.yaml")
+    >>> with_new_paths("from recipe.common import x  # recipe/config/math.yaml")
     'from recipe.bapo_adaptive_clipping.common import x  # config/math.yaml'
     """
     text = re.sub(r"\brecipe/(?=config|data|common)", "", text)
     return re.sub(r"\brecipe\.(?=data|common)", f"recipe.{NAME}.", text)
 
 
-def lost(text: str, files: list[str]) -> list[str]:
+def missing_names(text: str, files: list[str]) -> list[str]:
     """The files, modules and keys that a text names and `files` have not.
 
-    >>> lost("clipping.py, tests/run.sh, bapo_verl.forecast, +platform=cpu", ["bapo_verl/clipping.py"])
+    >>> missing_names("clipping.py, tests/run.sh, bapo_verl.forecast, +platform=cpu", ["bapo_verl/clipping.py"])
     ['tests/run.sh', 'bapo_verl.forecast', 'platform=cpu']
     """
     text = re.sub(rf"[\w/$]*\brecipe/{NAME}/", "", text)
@@ -101,7 +102,7 @@ def lost(text: str, files: list[str]) -> list[str]:
     return missing + re.findall("platform=cpu", text)
 
 
-def shortened(page: str, path: str, files: list[str]) -> str:
+def without_missing_names(page: str, path: str, files: list[str]) -> str:
     """The page without what is not brought: links become text, and what names a lost file goes.
 
     That is a row, an item or a paragraph, and a whole section where its first paragraph does.
@@ -115,10 +116,12 @@ def shortened(page: str, path: str, files: list[str]) -> str:
     kept, section_lost = [], False
     for unit in re.split(r"\n(?=\n|\| |- |#|\d+\. )", page):
         unlinked = re.sub(r"!?\[([^\]]*)\]\(([^)\s]+)\)", lambda m: m[0] if there(m[2]) else m[1], unit)
-        gone = bool(lost(unlinked, files)) or (unit.startswith("| ") and unlinked != unit)
-        if "#" in (unit[:1], kept[-1][:1] if kept and gone else ""):  # a heading, or what comes first after one
-            section_lost = gone
-            kept = kept[:-1] if gone else kept
+        gone = bool(missing_names(unlinked, files)) or (unit.startswith("| ") and unlinked != unit)
+        if unit.startswith("#"):
+            section_lost = False
+        elif gone and kept[-1].startswith("#"):
+            section_lost = True
+            kept.pop()
         if not (gone or section_lost):
             kept.append(unlinked)
     return "\n".join(kept)
@@ -158,12 +161,14 @@ def build(folder: Path, commit: str | None) -> None:
             `findings` has one.
     """
     chosen = [
-        f for f in tracked(ROOT) if any(fnmatch(f, p) for p in INCLUDED) and not any(fnmatch(f, p) for p in LEFT_OUT)
+        f
+        for f in tracked_files(ROOT)
+        if any(fnmatch(f, p) for p in INCLUDED) and not any(fnmatch(f, p) for p in LEFT_OUT)
     ]
     for file in chosen:
-        text = moved((ROOT / file).read_text())
+        text = with_new_paths((ROOT / file).read_text())
         if file.endswith(".md"):
-            text = shortened(text, file, chosen)
+            text = without_missing_names(text, file, chosen)
         place = folder / file.removeprefix("recipe/")
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(LICENCE + text if file.endswith(".py") else text)
@@ -192,18 +197,15 @@ def ruff(folder: Path, *arguments: str) -> None:
 
 
 def findings(folder: Path) -> list[str]:
-    """What their reviewers, their .gitignore or verl's check of licences would not let through."""
+    """What their reviewers or verl's check of licences would not let through."""
     files = sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())
     found = [f"{len(files)} files, more than {MOST_FILES}"] if len(files) > MOST_FILES else []
     for file in files:
         text = (folder / file).read_text()
-        found += [
-            f"{file}: ignored by their .gitignore" for p in Path(file).parts if any(fnmatch(p, i) for i in IGNORED)
-        ]
         if file.endswith(".py") and not text.startswith(LICENCE):
             found.append(f"{file}: no licence header")
         if file.endswith(".md"):
-            found += [f"{file}: names {name}, which is not here" for name in lost(text, files)]
+            found += [f"{file}: names {name}, which is not here" for name in missing_names(text, files)]
     return found
 
 

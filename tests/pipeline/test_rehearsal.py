@@ -72,7 +72,4 @@ def test_a_script_trains_saves_and_its_checkpoint_is_evaluated(name, tiny, tmp_p
     )  # fmt: skip
     result = json.loads((tmp_path / "evaluation" / "results.json").read_text())["few"]
     assert (result["problems"], result["samples"]) == (4, 16) and 0 < result["average"] < 1
-    # Graded again, the answers are worth what verl's own validation made of them.
-    with open(tmp_path / "evaluation" / "few" / "generations.jsonl") as lines:
-        assert result["average"] == pytest.approx(sum(json.loads(line)["acc"] for line in lines) / 64)
     assert result["settings"]["model"] == str(step / "merged")

@@ -1,13 +1,15 @@
-"""recipe/evaluation/: statistics by hand, resuming with a stand-in for verl, and the reward manager.
+"""recipe/evaluation/: statistics by hand, resuming with a stand-in for verl, and the real thing.
 
-What this file does not exercise: a GPU, a real model, verl's run itself, which tests/pipeline/test_rehearsal.py has.
+What this file does not exercise: a GPU, a real model, a model whose template opens `<think>`.
 """
 
 import asyncio
 import dataclasses
 import itertools
 import json
+import os
 import re
+import subprocess
 import sys
 import textwrap
 from pathlib import Path
@@ -309,3 +311,45 @@ def test_evaluate_yaml_is_verls_config_with_the_papers_samples():
         "model": "m", "samples": 16, "temperature": 0.6, "top_p": 0.95, "top_k": -1,
         "max_prompt_tokens": 2048, "max_response_tokens": 100, "chat_template_arguments": {},
     }  # fmt: skip
+
+
+@pytest.mark.pipeline
+@pytest.mark.timeout(600)
+def test_the_script_evaluates_a_model_and_does_not_generate_twice(tmp_path):
+    """The demo's base model, of whose answers some are right, some wrong, and some cut off."""
+    base = ROOT / "recipe" / "tiny_task" / "base"
+    datasets.Dataset.from_parquet(str(base / "test.parquet")).select(range(24)).to_parquet(tmp_path / "few.parquet")
+
+    def script(temperature):
+        environment = {
+            **os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "VERL_PLATFORM": "cpu",
+            "HF_HUB_OFFLINE": "1", "DATA_SETS": "few", "NGPUS_PER_NODE": "1",
+            "MODEL_PATH": str(base / "model"), "DATA_DIR": str(tmp_path), "OUTPUT_DIR": str(tmp_path / "out"),
+        }  # fmt: skip
+        sampling = "actor_rollout_ref.rollout.val_kwargs"
+        overrides = [f"{sampling}.n=4", f"{sampling}.temperature={temperature}", "data.max_prompt_length=16"]
+        command = ["bash", str(ROOT / "examples" / "evaluate.sh"), "+platform=cpu", *overrides]
+        return subprocess.run([*command, "data.max_response_length=20"], env=environment, cwd=tmp_path, timeout=420,
+                              capture_output=True, text=True)  # fmt: skip
+
+    done = script(1.0)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    dump = tmp_path / "out" / "few" / "generations.jsonl"
+    rows = [json.loads(line) for line in dump.read_text().splitlines()]
+    result = json.loads((tmp_path / "out" / "results.json").read_text())["few"]
+    assert len(rows) == 24 * 4 and (result["problems"], result["samples"]) == (24, 4)
+    # Graded again, the answers are worth what verl's own validation made of them.
+    assert result["average"] == pytest.approx(np.mean([row["acc"] for row in rows]))
+    # An answer that was cut off has all of its tokens, and no box; one that ended by itself ends with its box.
+    assert {row["response_tokens"] for row in rows if row["cut_off"]} == {20}
+    assert all("}" in row["output"] and row["response_tokens"] <= 20 for row in rows if not row["cut_off"])
+    assert result["cut_off"] == pytest.approx(np.mean([row["cut_off"] for row in rows]))
+
+    written = dump.stat().st_mtime_ns
+    again = script(1.0)
+    assert again.returncode == 0 and "few: generated before" in again.stdout
+    assert dump.stat().st_mtime_ns == written
+    assert again.stdout.split("\n\n")[1:] == done.stdout.split("\n\n")[1:]  # the tables
+
+    other = script(0.5)
+    assert other.returncode == 1 and "was generated with temperature=1.0, not 0.5" in other.stderr
