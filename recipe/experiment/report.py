@@ -12,6 +12,7 @@ import numpy as np
 import pandas
 from matplotlib.figure import Figure
 
+from recipe.common import as_markdown
 from recipe.experiment.analysis import Difference, Results
 from recipe.experiment.design import Plan
 from recipe.experiment.run import EVALUATIONS, UPDATES
@@ -25,11 +26,6 @@ COLOURS = ["black", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B
 
 def label(results: Results, method: str) -> str:
     return results.plan.methods[method]["label"]
-
-
-def markdown(rows: list[list[str]]) -> str:
-    head, *body = ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join([head, "|" + " --- |" * len(rows[0]), *body])
 
 
 def interval(found: Difference | None) -> str:
@@ -57,7 +53,7 @@ def gate_table(results: Results) -> str:
         [names[key], f"{least[key]:g}", f"{value:.3f}", "yes" if value >= least[key] else "no"]
         for key, value in found.items()
     ]
-    return markdown(rows)
+    return as_markdown(rows)
 
 
 def claims_table(results: Results) -> str:
@@ -68,7 +64,7 @@ def claims_table(results: Results) -> str:
         runs = " and ".join(map(str, claim["runs"]))
         found = interval(claim["difference"])
         rows.append([f"{first} minus {second}", of, runs, found, claim["expected"], claim["verdict"]])
-    return markdown(rows)
+    return as_markdown(rows)
 
 
 def where(results: Results, method: str, rows: pandas.DataFrame) -> str:
@@ -90,7 +86,7 @@ def rates_table(results: Results) -> str:
             gained = f"{group['gained'].mean():+.4f}"
             rows.append([label(results, method), f"{mark}{rate:g}{mark}", *values, unlike, start, gained])
             rows[-1].append(where(results, method, group))
-    return markdown(rows)
+    return as_markdown(rows)
 
 
 def methods_table(results: Results) -> str:
@@ -111,7 +107,7 @@ def methods_table(results: Results) -> str:
             steps = number(results.steps_to(method), 0) if factor == 1 else ""
             rate = f"{factor * results.best_rate(method):g}"
             rows.append([name, rate, str(len(group)), *values, collapsed, steps, where(results, method, group)])
-    return markdown(rows)
+    return as_markdown(rows)
 
 
 def result_paragraph(results: Results) -> str:
