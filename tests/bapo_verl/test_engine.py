@@ -101,12 +101,22 @@ def test_an_update_is_redone_only_where_a_token_lies_between_the_predicted_and_t
     """At r = 1, after verl has recomputed old_log_probs, the predicted bounds are the exact ones: one run is enough."""
     recomputed = run(model, world=2, dynamic=True, recompute=True)
     for update in [*reference, *recomputed]:
-        assert update["forwards"] == update["micro_batches"] * (1 + update["actor/bapo/redone"])
-        assert update["without_gradient"] == 0  # verl's activation offload allows no such forward in train mode
+        assert update["forwards"] == update["micro_batches"] * (1 + update["actor/bapo/redone"]) + update["alone"]
         assert update["seen"] == update["micro_batches"]  # buffers that a forward moves have moved once
         assert update["maxima"] == ["actor/bapo/ratio_max"]
-    assert [update["actor/bapo/redone"] for update in reference] == [1, 1, 0]
+    assert [(update["actor/bapo/redone"], update["alone"]) for update in reference] == [(1, 0), (0, 1), (0, 1)]
     assert recomputed[0]["actor/bapo/redone"] == 0 and recomputed[0]["actor/bapo/ratio_max"] == 1
+
+
+@pytest.mark.parametrize("setting", [{}, dict(strategy="fsdp", packed=False), dict(world=2), dict(world=4)], ids=str)
+def test_a_forward_without_gradient_changes_how_often_an_update_runs_and_nothing_else(model, setting):
+    without, first = (run(model, hint=hint, dynamic=True, **setting) for hint in (False, True))
+    assert [update.pop("actor/bapo/redone") for update in without] == [1, 1, 0]
+    assert [update.pop("actor/bapo/redone") for update in first] == [0, 0, 0]
+    for one, other in zip(without, first, strict=True):
+        assert (one.pop("alone"), other.pop("alone")) == (0, other["micro_batches"])
+        one.pop("forwards"), other.pop("forwards")
+        assert one == other  # bounds, metrics and the gradient's norm to the bit
 
 
 @pytest.mark.used_by("bapo_verl/entropy.py")
