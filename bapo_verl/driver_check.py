@@ -148,7 +148,7 @@ def warnings(config: DictConfig) -> Iterator[str]:
 
 
 def _inexact(config: DictConfig) -> Iterator[str]:
-    """Where an engine of verl's makes the result differ from that of the exact bounds (README, engines)."""
+    """Where an engine of verl's makes the result differ from that of the exact bounds (docs/engines.md)."""
     strategy, padded = config.actor_rollout_ref.actor.strategy, not config.actor_rollout_ref.model.use_remove_padding
     if strategy == "torchtitan" and padded:
         yield (

@@ -168,6 +168,12 @@ def test_the_policy_loss_is_checked_whether_the_entry_point_does_it_or_not(overr
         check("+algorithm=bapo", override)
 
 
+def test_dynamic_context_parallelism_is_refused():
+    dcp = [f"{ACTOR}.megatron.dynamic_context_parallel=True", f"{ACTOR}.megatron.max_seqlen_per_dp_cp_rank=4096"]
+    with pytest.raises(SystemExit, match="megatron.dynamic_context_parallel must be False .* got True"):
+        check("+algorithm=bapo", "model_engine=megatron", *dcp)
+
+
 @pytest.mark.parametrize(
     ("overrides", "name", "original"),
     [

@@ -20,16 +20,16 @@ def model(tmp_path_factory):
     return save_tiny_model(tmp_path_factory.mktemp("model"))
 
 
-@pytest.mark.parametrize("scope", ["mini_batch", "micro_batch"])
 @pytest.mark.parametrize(
-    ("setting", "is_trained"),
+    ("setting", "is_trained", "scope"),
     [
-        (dict(spoil=True, value=NAN), False),
-        (dict(spoil=True, value=INF), True),  # verl clamps the log-ratio: r is e^20
-        (dict(spoil=True, value=-INF), True),
-        (dict(spoil_data="old_log_probs", value=NAN), True),  # no gradient from this token in verl's loss
-        (dict(spoil_data="old_log_probs", value=-INF), True),
-        (dict(spoil_data="advantages", value=NAN), False),
+        (dict(spoil=True, value=NAN), False, "mini_batch"),
+        (dict(spoil=True, value=NAN), False, "micro_batch"),
+        (dict(spoil=True, value=INF), True, "mini_batch"),  # verl clamps the log-ratio: r is e^20
+        (dict(spoil=True, value=-INF), True, "micro_batch"),
+        (dict(spoil_data="old_log_probs", value=NAN), True, "mini_batch"),  # no gradient from this token in verl's loss
+        (dict(spoil_data="old_log_probs", value=-INF), True, "micro_batch"),
+        (dict(spoil_data="advantages", value=NAN), False, "mini_batch"),
     ],
     ids=str,
 )
