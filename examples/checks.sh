@@ -18,6 +18,11 @@ quoted() {
     printf "'%s'" "${1//\'/\\\'}"
 }
 
+# is_dry ARGUMENT...: the script is to print its config and to start nothing.
+is_dry() {
+    [[ ${*: -2} == "--cfg job" ]]
+}
+
 # writable FOLDER: a megabyte can be written there.
 writable() {
     local probe

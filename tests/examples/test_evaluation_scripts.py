@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from tests.examples.stubs import EXAMPLES, Stubs
+from tests.examples.stubs import EXAMPLES, ROOT, Stubs, overrides_of
 from tests.recipe.composing import composed
 
 PATHS = {"DATA_DIR": "/data", "OUTPUT_DIR": "/out"}
@@ -31,6 +31,22 @@ def test_a_checkpoint_is_merged_once_and_evaluated(stubs, checkpoint):
     assert f"actor_rollout_ref.model.path='{checkpoint}/merged'" in evaluate
     done, (evaluate,) = stubs.run("evaluate_checkpoint.sh", CHECKPOINT=str(checkpoint), **PATHS)
     assert evaluate[2] == "recipe.evaluation.evaluate"
+
+
+def test_ray_cluster_tries_the_evaluation_before_it_merges_or_starts_anything(tmp_path, checkpoint):
+    stubs, node = Stubs(tmp_path, "ray", "python3"), {"MASTER_ADDR": "127.0.0.1", "NNODES": "1", **PATHS}
+    script, sampling = "examples/evaluate_checkpoint.sh", "actor_rollout_ref.rollout.val_kwargs.temperature=0.5"
+    done, calls = stubs.run("ray_cluster.sh", script, sampling, cwd=ROOT, CHECKPOINT=str(checkpoint), **node)
+    assert done.returncode == 0, done.stderr
+    assert [call[0] if call[0] == "ray" else call[2] for call in calls] == [
+        "verl.trainer.main_ppo", "ray", "verl.model_merger", "recipe.evaluation.evaluate",
+    ]  # fmt: skip
+    run, overrides = overrides_of(calls[0])
+    assert overrides[-2:] == ["--cfg", "job"]
+    config = composed(run, *overrides[:-2])
+    assert config.actor_rollout_ref.model.path == f"{checkpoint}/merged"
+    assert config.data.val_files == "/data/aime24.parquet"
+    assert (config.actor_rollout_ref.rollout.val_kwargs.temperature, config.trainer.nnodes) == (0.5, 1)
 
 
 def test_a_relative_checkpoint_is_made_absolute(stubs, checkpoint):
