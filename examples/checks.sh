@@ -32,6 +32,8 @@ writable() {
     return 1
 }
 
+export PYTHONUTF8=1 # the data's letters, in any locale
+
 # SLURM may set both, and with both every worker of verl raises.
 if [[ ${CUDA_VISIBLE_DEVICES-} && ${ROCR_VISIBLE_DEVICES-} ]]; then
     echo "ROCR_VISIBLE_DEVICES is unset: verl refuses it beside CUDA_VISIBLE_DEVICES" >&2

@@ -1,10 +1,8 @@
 """evaluate.sh and evaluate_checkpoint.sh with a stand-in for python3; tests/pipeline/test_rehearsal.py runs them."""
 
-import subprocess
-
 import pytest
 
-from tests.examples.stubs import EXAMPLES, ROOT, Stubs, overrides_of
+from tests.examples.stubs import ROOT, Stubs, overrides_of
 from tests.recipe.composing import composed
 
 PATHS = {"DATA_DIR": "/data", "OUTPUT_DIR": "/out"}
@@ -81,8 +79,3 @@ def test_the_model_may_have_any_character_in_its_path(stubs):
     overrides = call[call.index("--") + 1 :]
     assert composed("evaluate", "data.val_files=x", *overrides).actor_rollout_ref.model.path == "/a=b, (c)"
     assert composed("evaluate", "data.val_files=x").actor_rollout_ref.rollout.val_kwargs.n == 16
-
-
-@pytest.mark.parametrize("script", sorted([*EXAMPLES.glob("*.sh"), EXAMPLES / "slurm.sbatch"]), ids=lambda s: s.name)
-def test_it_is_valid_shell(script):
-    assert subprocess.run(["bash", "-n", str(script)]).returncode == 0
