@@ -44,18 +44,10 @@ class Plan:
     def read(cls) -> "Plan":
         return cls(yaml.safe_load(DESIGN.read_text()))
 
-    def run(self, method: str, lr: float, seed: int, chosen: pandas.DataFrame) -> PlannedRun:
-        bounds = self.bounds(method, chosen)
-        policy_loss = fixed(bounds) if bounds else self.methods[method]["policy_loss"]
-        return PlannedRun(method, lr, seed, self.design["shared"] | dict(lr=lr, seed=seed, policy_loss=policy_loss))
-
-    def bounds(self, method: str, chosen: pandas.DataFrame) -> list[float] | None:
-        """Of a method with fixed ones, to two digits."""
+    def run(self, method: str, lr: float, seed: int) -> PlannedRun:
         own = self.methods[method]
-        if "mean_of" not in own:
-            return own.get("bounds")
-        rows = chosen[(chosen["method"] == own["mean_of"]) & (chosen["lr"] == best_rate(chosen, own["mean_of"]))]
-        return [round(float(rows[bound].mean()), 2) for bound in ("c_low", "c_high")]
+        policy_loss = fixed(own["bounds"]) if "bounds" in own else own["policy_loss"]
+        return PlannedRun(method, lr, seed, self.design["shared"] | dict(lr=lr, seed=seed, policy_loss=policy_loss))
 
     def rates(self, method: str, chosen: pandas.DataFrame) -> list[float]:
         """The grid of a method, with the next rate where its best so far is at an end."""
@@ -87,9 +79,9 @@ class Plan:
         chosen = before
         while True:
             runs = [
-                self.run(method, lr, seed, chosen)
-                for seed in self.seeds
+                self.run(method, lr, seed)
                 for method in methods
+                for seed in self.seeds
                 for lr in self.rates(method, chosen)
             ]
             yield runs
@@ -102,7 +94,7 @@ class Plan:
         """Runs at each method's best rate, and then at twice that."""
         rates = {method: best_rate(chosen, method) for method in methods}
         return [
-            self.run(method, factor * rate, seed, chosen)
+            self.run(method, factor * rate, seed)
             for factor in (1, 2)
             for seed in seeds
             for method, rate in rates.items()

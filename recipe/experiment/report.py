@@ -20,7 +20,7 @@ PAGE = Path(__file__).with_name("README.md")
 README = PAGE.parents[2] / "README.md"
 OUTCOMES = {"reward": "reward at the end", "entropy_matched": "entropy at reward 0.7"}
 AT = {1: "at each one's best rate", 2: "at twice the best rate"}
-COLOURS = ["black", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "0.6"]
+COLOURS = ["black", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"]
 
 
 def label(results: Results, method: str) -> str:

@@ -61,11 +61,6 @@ def test_a_grid_grows_where_the_best_rate_is_at_its_end(best, more):
     assert PLAN.rates("bapo", table) == approx(sorted([*grid, *([more] if more else [])]))
 
 
-def test_a_mean_has_the_bounds_of_the_other_at_its_best_rate():
-    table = pandas.DataFrame(rows("bapo", {1e-4: 0.5, 2e-4: 0.8}))
-    assert PLAN.bounds("bapo_mean", table) == [0.7, 2.01]
-
-
 def test_the_plan_makes_the_first_look_before_the_second_and_the_best_rate_before_twice_that():
     """Runs "end" at once, each with reward 0.8 at 2e-4 and 0.5 elsewhere, so no grid grows."""
 
@@ -76,7 +71,7 @@ def test_the_plan_makes_the_first_look_before_the_second_and_the_best_rate_befor
     runs = PLAN.all_runs(ended)
     first, second = (look["seeds"] for look in PLAN.looks)
     judging = [run for run in runs if run.seed not in PLAN.seeds]
-    assert len(runs) - len(judging) == len(PLAN.methods) * len(PLAN.design["rates"])
+    assert len(runs) - len(judging) == len(PLAN.methods) * len(PLAN.design["rates"]) * len(PLAN.seeds)
     assert len(judging) == 2 * len(PLAN.methods) * len(first + second)
     leading = judging[: 4 * len(first)]
     assert {(run.method, run.lr) for run in leading} == {(method, 2e-4) for method in PLAN.design["order"][0]}
@@ -130,7 +125,7 @@ def test_verdicts(low, high, p, expected):
 def test_every_stored_run_is_of_the_design_and_had_its_bounds(results):
     """The logged bounds against the design's: fixed ones exactly, a search's within its path."""
     for method, group in results.updates.groupby("method"):
-        low, high = results.plan.bounds(method, results.chosen) or [(0.6, 0.9), (1.2, 3.0)]
+        low, high = results.plan.methods[method].get("bounds", [(0.6, 0.9), (1.2, 3.0)])
         for column, bounds in (("c_low", low), ("c_high", high)):
             assert group[column].dropna().between(np.min(bounds) - 1e-3, np.max(bounds) + 1e-3).all(), method
 
