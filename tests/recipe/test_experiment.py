@@ -75,7 +75,7 @@ def test_the_plan_makes_the_first_look_before_the_second_and_the_best_rate_befor
     assert len(judging) == 2 * len(PLAN.methods) * len(first + second)
     leading = judging[: 4 * len(first)]
     assert {(run.method, run.lr) for run in leading} == {(method, 2e-4) for method in PLAN.design["order"][0]}
-    assert {run.seed for run in judging[-16 * len(second) :]} == set(second)
+    assert {run.seed for run in judging[-2 * len(PLAN.methods) * len(second) :]} == set(second)
 
 
 def test_the_outcomes_of_a_run_by_hand():
