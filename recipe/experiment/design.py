@@ -59,16 +59,13 @@ class Plan:
         return [*rates, best * 2] if best == rates[-1] else rates
 
     def stages(self, summaries: Summaries) -> Iterator[list[PlannedRun]]:
-        """Lists of runs, each of which may depend on the results of those before it.
-
-        For each group of methods, the runs that choose their rates, and then those of the first look. The second look
-        comes last.
-        """
+        """Lists of runs, each of which may depend on the results of those before it: design.yaml, `order`."""
         chosen = summaries([])
-        for methods in self.design["order"]:
-            chosen = yield from self.choose(methods, chosen, summaries)
-            yield self.judging(methods, chosen, self.looks[0]["seeds"])
-        yield self.judging(list(self.methods), chosen, self.looks[1]["seeds"])
+        for look in self.looks:
+            for stage in self.design["order"]:
+                if unknown := [method for method in stage["methods"] if method not in set(chosen["method"])]:
+                    chosen = yield from self.choose(unknown, chosen, summaries)
+                yield self.judging(stage["methods"], stage["at"], chosen, look["seeds"])
 
     @property
     def looks(self) -> list[dict]:
@@ -90,15 +87,11 @@ class Plan:
                 return chosen
             chosen = grown
 
-    def judging(self, methods: list[str], chosen: pandas.DataFrame, seeds: list[int]) -> list[PlannedRun]:
-        """Runs at each method's best rate, and then at twice that."""
+    def judging(self, methods: list[str], at: int, chosen: pandas.DataFrame, seeds: list[int]) -> list[PlannedRun]:
+        """Runs at a factor on each method's best rate."""
         rates = {method: best_rate(chosen, method) for method in methods}
         return [
-            self.run(method, factor * rate, seed)
-            for factor in (1, 2)
-            for seed in seeds
-            for method, rate in rates.items()
-            if rate is not None
+            self.run(method, at * rate, seed) for seed in seeds for method, rate in rates.items() if rate is not None
         ]
 
     def all_runs(self, summaries: Summaries) -> list[PlannedRun]:
