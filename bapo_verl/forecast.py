@@ -219,10 +219,7 @@ def report(result: dict[str, Any]) -> Iterator[str]:
     if unit == "characters":
         yield "lengths are in characters: --tokenizer PATH counts tokens, which is what training counts"
     yield f"{result['answers']} answers of {result['steps']} steps"
-    yield (
-        f"mean length in {unit}: right {length['right']:.1f}, failed {length['failed']:.1f}, "
-        f"ratio {length['failed'] / length['right']:.2f}"
-    )
+    yield f"mean length in {unit}: right {length['right']:.1f} (L+), failed {length['failed']:.1f} (L-)"
     yield f"groups with a gradient: {result['groups_with_gradient']} of {result['groups']}"
     yield f"rho_start over {result['updates']} updates: mean {rho['mean']:.3f}, standard deviation {rho['std']:.3f}"
     yield "  quantiles: " + ", ".join(f"{name} {rho[name]:.3f}" for name in rho if name.startswith("p"))
@@ -230,13 +227,16 @@ def report(result: dict[str, Any]) -> Iterator[str]:
     yield f"{'preset':<20} {'target':>6} {'start':>6} {'end':>6}   (share of updates at the path's start and end)"
     for name, preset in result["presets"].items():
         yield f"{name:<20} {preset['target']:>6.3f} {preset['start']:>6.1%} {preset['end']:>6.1%}"
-    if (share := result.get("pg_clipfrac")) is not None:
-        few = "the clip drops few tokens and all bounds train alike, whatever the shares above"
-        many = "the clip drops enough tokens for the bounds to matter"
-        yield ""
-        yield f"pg_clipfrac is {share:.4f}, " + (
-            f"below {FEW_CLIPPED}: {few}" if share < FEW_CLIPPED else f"not below {FEW_CLIPPED}: {many}"
-        )
+    share, place = result.get("pg_clipfrac"), f"L-/L+ {length['failed'] / length['right']:.2f}"
+    yield ""
+    if share is None:
+        yield f"on the map of README.md: {place}; --metrics LOG adds the other coordinate, {CLIPPED}"
+        return
+    yield f"on the map of README.md: {place}, pg_clipfrac {share:.4f}"
+    if share < FEW_CLIPPED:
+        yield f"below {FEW_CLIPPED} the clip drops few tokens and all bounds train alike, whatever the shares above"
+    else:
+        yield f"not below {FEW_CLIPPED}: the clip drops enough tokens for the bounds to matter"
 
 
 def draw(answers: pandas.DataFrame, rho_start: pandas.Series, configs: Configs, unit: str, path: Path) -> None:

@@ -8,9 +8,12 @@ import math
 import numpy as np
 import pandas
 import pytest
+import torch
 from pytest import approx
 
-from recipe.experiment import report
+from bapo_verl.policy_loss_config import BapoPolicyLossConfig
+from bapo_verl.search import Search
+from recipe.experiment import map, report
 from recipe.experiment.analysis import Difference, Results, crossing, ends_of_path, summarised, verdict, welch
 from recipe.experiment.design import Plan, best_rate
 from recipe.experiment.run import EVALUATIONS, UPDATES
@@ -125,6 +128,25 @@ def test_welch_by_hand():
 )
 def test_verdicts(low, high, p, expected):
     assert verdict(Difference((low + high) / 2, low, high, p), p, 0.02, 0.03) == expected
+
+
+def test_the_map_by_hand():
+    """Positive tokens at r = 1 and 2, negative ones at 1, in equal parts: P = W+ (1 + min(2, c_high)) / 2 and N = W-.
+
+    The target 0.4 asks for P >= 2/3 N. With W- = 1 that is W+ >= 0.606 at c_high = 1.2, and W+ >= 0.444 from 2 on.
+    """
+    search = Search(BapoPolicyLossConfig(), 3.0)
+    ratios = map.LogRatios(torch.tensor([1.0, 2.0]).log(), torch.zeros(1))
+    assert map.shares(search, ratios, [(0.7, 1.0), (0.5, 1.0), (0.4, 1.0), (0.3, 1.0)]) == approx([0.25, 0.25, 0.5])
+
+
+def test_the_maps_clip_by_hand():
+    """Half of the positive tokens and a third of the negative ones: (1/2 + 2 x 1/3) / 3 where failed ones are twice as
+    long. log r = 0.1 is dropped from a factor of log(1.2) / 0.1 on."""
+    ratios = map.LogRatios(torch.tensor([1.3, 1.0]).log(), torch.tensor([0.7, 1.0, 1.3]).log())
+    assert ratios.dropped(1.0, 2.0) == approx(7 / 18)
+    ratios = map.LogRatios(torch.tensor([0.1, 0.0]), torch.zeros(2))
+    assert ratios.scaled_to_drop(0.2, 1.0).positive[0].item() == approx(math.log(1.2), rel=0.011)
 
 
 def test_every_stored_run_is_of_the_design_and_had_its_bounds(results):
