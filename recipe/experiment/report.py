@@ -46,20 +46,6 @@ def number(values: pandas.Series | np.ndarray, digits: int = 3) -> str:
     return f"{values.mean():.{digits}f}{spread}"
 
 
-def gate_table(results: Results) -> str:
-    found, least = results.gate(), results.plan.design["gate"]
-    names = {
-        "pg_clipfrac": "`pg_clipfrac` of GRPO",
-        "unlike_grpo": "share of BAPO's updates with another gradient than [0.8, 1.2] has",
-    }
-    rows = [["at GRPO's best rate", "at least", "found", "passed"]]
-    rows += [
-        [names[key], f"{least[key]:g}", f"{value:.3f}", "yes" if value >= least[key] else "no"]
-        for key, value in found.items()
-    ]
-    return markdown(rows)
-
-
 def claims_table(results: Results) -> str:
     rows = [["difference", "of", "runs", "interval", "expected", "verdict"]]
     for claim in results.claims():
@@ -114,52 +100,42 @@ def methods_table(results: Results) -> str:
     return markdown(rows)
 
 
-def result_paragraph(results: Results) -> str:
-    """The paragraph of the repository's README."""
-    shared, bapo = results.plan.design["shared"], results.runs[results.runs["method"] == "bapo"]
-    text = (
-        "[An experiment](recipe/experiment/README.md) with a tiny model trains on batches that are "
-        f"{shared['versions']} versions old and judges {shared['steps']} steps on problems that are not trained on. "
-        f"{state(results)} With `value`, {bapo['inside'].mean():.1%} of the updates stopped inside the search's path; "
-        "the others had its first bounds or its last."
-    )
-    return wrapped(text)
-
-
 def wrapped(text: str) -> str:
     return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
 
 
-def gate_sentence(results: Results) -> str:
-    """How much GRPO's clip drops at its best rate and at twice that, beside what the design asks for."""
-    rows = results.chosen[results.chosen["method"] == "grpo"].groupby("lr")[["pg_clipfrac", "reward"]].mean()
-    rate = results.best_rate("grpo")
-    best, twice = rows.loc[rate], rows[np.isclose(rows.index, 2 * rate)].iloc[0]
+def gate(results: Results) -> str:
+    """What the gate asks for, and what was found."""
+    found, least = results.gate(), results.plan.design["gate"]
     return (
-        f"GRPO's clip drops {best['pg_clipfrac']:.1%} of the tokens at the learning rate that was best, where the "
-        f"design asks for 5%, and {twice['pg_clipfrac']:.1%} at twice that rate (reward {best['reward']:.3f} and "
-        f"{twice['reward']:.3f})."
+        f"At GRPO's best learning rate, {results.best_rate('grpo'):g}, its clip drops {found['pg_clipfrac']:.1%} of "
+        f"the tokens, and BAPO's gradient is not GRPO's in {found['unlike_grpo']:.0%} of the updates. Asked for were "
+        f"{least['pg_clipfrac']:.0%} and {least['unlike_grpo']:.0%}: the gate is {'' if results.passed() else 'not '}"
+        "passed."
     )
 
 
 def state(results: Results) -> str:
-    """The gate, and the claims about BAPO and GRPO at their best rates, or why there are none."""
-    judged, gate = len(results.judged), gate_sentence(results)
-    claims = [claim for claim in results.claims() if claim["pair"][1] == "grpo" and claim["at"] == 1]
-    if not all(claim["look"] for claim in claims):
-        return (
-            f"{gate} {len(results.runs) - judged} runs that choose rates are made, one seed for each rate, and "
-            f"{judged} of those that judge: there is no verdict on BAPO."
-        )
-    if not results.passed():
-        return f"{gate} The gate is not passed, and there is no verdict on BAPO."
-    names = {"bapo": "value", "bapo_gradient": "gradient"}
+    """The gate, and the claims whose look is taken."""
     found = [
-        f"{OUTCOMES[claim['outcome']]} {interval(claim['difference'])} with `{names[claim['pair'][0]]}` "
-        f"({claim['verdict']})"
-        for claim in claims
+        f"{OUTCOMES[claim['outcome']]} {AT[claim['at']]}, {' minus '.join(label(results, m) for m in claim['pair'])}: "
+        f"{interval(claim['difference'])}, {claim['verdict']}"
+        for claim in results.claims()
+        if claim["look"]
     ]
-    return f"{gate} BAPO minus GRPO, each at its own best learning rate: {', '.join(found)}."
+    judged = len(results.judged)
+    runs = f"{len(results.runs) - judged} runs chose the rates and {judged} judge."
+    return f"{gate(results)} {runs} " + ("; ".join(found) + "." if found else "No look is taken: there is no verdict.")
+
+
+def result_paragraph(results: Results) -> str:
+    """The paragraph of the repository's README."""
+    shared = results.plan.design["shared"]
+    return wrapped(
+        "[An experiment](recipe/experiment/README.md) with a tiny model trains on batches that are "
+        f"{shared['versions']} versions old and judges {shared['steps']} steps on problems that are not trained on. "
+        + state(results)
+    )
 
 
 def curves_figure(results: Results) -> Figure:
@@ -216,7 +192,6 @@ def figures(results: Results) -> Iterator[tuple[str, Figure]]:
 def tables(results: Results) -> dict[str, str]:
     return {
         "state": wrapped(state(results)),
-        "gate": gate_table(results),
         "claims": claims_table(results),
         "methods": methods_table(results),
         "rates": rates_table(results),

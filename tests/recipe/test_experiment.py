@@ -14,7 +14,7 @@ from pytest import approx
 from bapo_verl.policy_loss_config import BapoPolicyLossConfig
 from bapo_verl.search import Search
 from recipe.experiment import map, report
-from recipe.experiment.analysis import Difference, Results, crossing, ends_of_path, summarised, verdict, welch
+from recipe.experiment.analysis import Difference, Results, crossing, summarised, verdict, welch
 from recipe.experiment.design import Plan, best_rate
 from recipe.experiment.run import EVALUATIONS, UPDATES
 
@@ -26,12 +26,9 @@ def results():
     return Results(pandas.read_parquet(EVALUATIONS), pandas.read_parquet(UPDATES), PLAN)
 
 
-def test_the_seeds_that_choose_do_not_judge():
+def test_the_seeds_that_choose_do_not_judge_and_the_looks_spend_five_percent():
     judging = [seed for look in PLAN.looks for seed in look["seeds"]]
     assert not set(PLAN.seeds) & set(judging) and len(judging) == len(set(judging))
-
-
-def test_the_looks_spend_five_percent():
     assert sum(look["alpha"] for look in PLAN.looks) == approx(0.05)
 
 
@@ -155,11 +152,6 @@ def test_every_stored_run_is_of_the_design_and_had_its_bounds(results):
         low, high = results.plan.methods[method].get("bounds", [(0.6, 0.9), (1.2, 3.0)])
         for column, bounds in (("c_low", low), ("c_high", high)):
             assert group[column].dropna().between(np.min(bounds) - 1e-3, np.max(bounds) + 1e-3).all(), method
-
-
-def test_a_search_is_at_its_start_inside_or_at_its_end(results):
-    shares = pandas.DataFrame(ends_of_path(results.updates))[["at_start", "inside", "at_end"]]
-    assert (shares.sum(axis=1) == 1).all()
 
 
 def test_the_tables_on_the_page_are_those_of_the_data(results):
