@@ -25,7 +25,6 @@ import torch
 from hydra import compose, initialize_config_module
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
-from transformers import PreTrainedTokenizerBase
 from verl.trainer.ppo.core_algos import compute_grpo_outcome_advantage
 from verl.utils.tokenizer import hf_tokenizer
 
@@ -39,7 +38,7 @@ DUAL_CLIP = 3.0  # verl's default; no token is beyond it at r = 1
 FEW_CLIPPED = 0.01  # README.md, "Is it for your run?"
 CLIPPED = "actor/pg_clipfrac"
 
-
+# The length of each output.
 Lengths = Callable[[list[str]], list[int]]
 Configs = dict[str, BapoPolicyLossConfig]
 
@@ -101,13 +100,12 @@ def read_answers(files: list[Path], lengths: Lengths) -> tuple[pandas.DataFrame,
     return pandas.concat(parts, ignore_index=True), bad
 
 
-def characters(outputs: list[str]) -> list[int]:
-    return [len(output) for output in outputs]
-
-
-def tokens_by(tokenizer: PreTrainedTokenizerBase) -> Lengths:
-    """Counts an answer's tokens. One more is the end token, which verl's dump leaves out."""
-    return lambda outputs: [len(ids) + 1 for ids in tokenizer(outputs, add_special_tokens=False)["input_ids"]]
+def lengths_by(tokenizer: str | None) -> Lengths:
+    """Counts an answer's tokens, and one for the end, which verl's dump leaves out; characters without a tokenizer."""
+    if tokenizer is None:
+        return lambda outputs: [len(output) for output in outputs]
+    encode = hf_tokenizer(tokenizer)
+    return lambda outputs: [len(ids) + 1 for ids in encode(outputs, add_special_tokens=False)["input_ids"]]
 
 
 def add_advantages(answers: pandas.DataFrame) -> pandas.DataFrame:
@@ -259,13 +257,6 @@ def draw(answers: pandas.DataFrame, rho_start: pandas.Series, configs: Configs, 
     figure.savefig(path, dpi=110)
 
 
-def without_nan(value: Any) -> Any:
-    """The value for JSON, which has null and no nan."""
-    if isinstance(value, dict):
-        return {key: without_nan(inner) for key, inner in value.items()}
-    return None if isinstance(value, float) and np.isnan(value) else value
-
-
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dumps", nargs="+", metavar="DUMP, PRESET or KEY=VALUE")
@@ -307,8 +298,7 @@ def main() -> None:
     arguments = parse()
     try:
         configs = {preset: preset_config(preset, arguments.keys) for preset in arguments.presets}
-        lengths = tokens_by(hf_tokenizer(arguments.tokenizer)) if arguments.tokenizer else characters
-        answers, bad = read_answers(dump_files(arguments.dumps), lengths)
+        answers, bad = read_answers(dump_files(arguments.dumps), lengths_by(arguments.tokenizer))
         answers = add_advantages(answers)
         updates = list(mini_batches(answers, arguments.mini_batch_size, not arguments.no_shuffle))
         found = {preset: choices(updates, config) for preset, config in configs.items()}
@@ -320,7 +310,10 @@ def main() -> None:
             draw(answers, next(iter(found.values()))["rho_start"], configs, result["unit"], arguments.output)
     except (ValueError, OSError, HydraException, ModuleNotFoundError) as error:  # the last: no matplotlib
         sys.exit(str(error))
-    print(json.dumps(without_nan(result)) if arguments.json else "\n".join(report(result)))
+    if arguments.json:
+        print(pandas.Series(result).to_json(double_precision=15))  # which writes null for nan
+    else:
+        print("\n".join(report(result)))
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ def test_each_update_is_at_the_start_or_the_end_of_each_presets_path(run, dump):
     shares = {name: (p["target"], p["start"], p["end"]) for name, p in result["presets"].items()}
     # 0.3 is below each target, 0.75 above.
     targets = {"bapo": 0.4, "bapo_octothinker": 0.45, "bapo_authors": 0.5, "bapo_authors_script": 1 / 3}
-    assert shares == {name: (target, 0.5, 0.5) for name, target in targets.items()}
+    assert shares == {name: pytest.approx((target, 0.5, 0.5)) for name, target in targets.items()}
     assert result["length"] == pytest.approx({"right": (2 + 4 + 6) / 3, "failed": (6 + 8 + 2 + 2 + 2) / 5})
     assert (result["groups"], result["groups_with_gradient"], result["bad_lines"]) == (2, 2, 0)
 
