@@ -5,14 +5,13 @@ python -m recipe.experiment.report      draws *.png, writes the tables of the pa
 
 import re
 import textwrap
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas
 from matplotlib.figure import Figure
 
-from recipe.experiment.analysis import Difference, Results
+from recipe.experiment.analysis import RUN, Difference, Results
 from recipe.experiment.design import Plan
 from recipe.experiment.run import EVALUATIONS, UPDATES
 
@@ -116,39 +115,43 @@ def gate(results: Results) -> str:
 
 
 def state(results: Results) -> str:
-    """The gate, and the claims whose look is taken."""
-    found = [
-        f"{OUTCOMES[claim['outcome']]} {AT[claim['at']]}, {' minus '.join(label(results, m) for m in claim['pair'])}: "
-        f"{interval(claim['difference'])}, {claim['verdict']}"
-        for claim in results.claims()
-        if claim["look"]
-    ]
-    judged = len(results.judged)
-    runs = f"{len(results.runs) - judged} runs chose the rates and {judged} judge."
-    return f"{gate(results)} {runs} " + ("; ".join(found) + "." if found else "No look is taken: there is no verdict.")
+    """The gate, how many runs there are, and how many claims have a look."""
+    judged, claims = len(results.judged), results.claims()
+    taken = sum(claim["look"] is not None for claim in claims)
+    return (
+        f"{gate(results)} {len(results.runs) - judged} runs chose the rates, {judged} judge, and {taken} of "
+        f"{len(claims)} claims have the runs of a look."
+    )
 
 
-def result_paragraph(results: Results) -> str:
-    """The paragraph of the repository's README."""
+def result(results: Results) -> str:
+    """For the repository's README: the state, and the claims against GRPO that have a look."""
     shared = results.plan.design["shared"]
-    return wrapped(
+    text = (
         "[An experiment](recipe/experiment/README.md) with a tiny model trains on batches that are "
         f"{shared['versions']} versions old and judges {shared['steps']} steps on problems that are not trained on. "
         + state(results)
     )
+    found = [
+        f"- {label(results, claim['pair'][0])} minus GRPO, {OUTCOMES[claim['outcome']]}, {AT[claim['at']]}: "
+        f"{interval(claim['difference'])}, {claim['verdict']}"
+        for claim in results.claims()
+        if claim["look"] and claim["pair"][1] == "grpo"
+    ]
+    return "\n".join([wrapped(text), *([""] if found else []), *found])
 
 
 def curves_figure(results: Results) -> Figure:
-    """Reward and entropy of the evaluations: a line a method, the mean of its seeds, with its runs as thin lines."""
+    """Reward and entropy of the runs that judge: a line a method, the mean of its seeds, and its runs as thin lines."""
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     panels = [("reward", 1, "reward, best rate"), ("reward", 2, "reward, twice the best rate")]
     panels.append(("entropy", 1, "entropy of a token in nats, best rate"))
     for axes, (column, factor, title) in zip(figure.subplots(1, 3), panels, strict=True):
         for method, colour in zip(results.plan.methods, COLOURS, strict=True):
-            runs = results.at(method, factor, results.runs)[["method", "lr", "seed"]]
+            runs = results.at(method, factor)[RUN]
             if not len(runs):
                 continue
-            curves = results.evaluations.merge(runs, on=["method", "lr", "seed"])
+            curves = results.evaluations.merge(runs, on=RUN)
             for _, one in curves.groupby("seed"):
                 axes.plot(one["step"], one[column], color=colour, linewidth=0.6, alpha=0.35)
             mean = curves.groupby("step")[column].mean()
@@ -184,11 +187,6 @@ def bounds_figure(results: Results) -> Figure:
     return figure
 
 
-def figures(results: Results) -> Iterator[tuple[str, Figure]]:
-    yield "curves", curves_figure(results)
-    yield "bounds", bounds_figure(results)
-
-
 def tables(results: Results) -> dict[str, str]:
     return {
         "state": wrapped(state(results)),
@@ -208,10 +206,10 @@ def fill(page: str, tables: dict[str, str]) -> str:
 
 def main() -> None:
     results = Results(pandas.read_parquet(EVALUATIONS), pandas.read_parquet(UPDATES), Plan.read())
-    for name, figure in figures(results):
-        figure.savefig(PAGE.with_name(f"{name}.png"), dpi=90)
+    curves_figure(results).savefig(PAGE.with_name("curves.png"), dpi=90)
+    bounds_figure(results).savefig(PAGE.with_name("bounds.png"), dpi=90)
     PAGE.write_text(fill(PAGE.read_text(), tables(results)))
-    README.write_text(fill(README.read_text(), {"result": result_paragraph(results)}))
+    README.write_text(fill(README.read_text(), {"result": result(results)}))
 
 
 if __name__ == "__main__":

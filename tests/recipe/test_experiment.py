@@ -158,7 +158,7 @@ def test_the_tables_on_the_page_are_those_of_the_data(results):
     page = report.PAGE.read_text()
     assert report.fill(page, report.tables(results)) == page
     readme = report.README.read_text()
-    assert report.fill(readme, {"result": report.result_paragraph(results)}) == readme
+    assert report.fill(readme, {"result": report.result(results)}) == readme
 
 
 def test_the_stored_results_are_small():
