@@ -18,6 +18,11 @@ quoted() {
     printf "'%s'" "${1//\'/\\\'}"
 }
 
+# is_dry ARGUMENT...: the script is to print its config and to start nothing.
+is_dry() {
+    [[ ${*: -2} == "--cfg job" ]]
+}
+
 # writable FOLDER: a megabyte can be written there.
 writable() {
     local probe
@@ -26,6 +31,8 @@ writable() {
     rm -f "$probe"
     return 1
 }
+
+export PYTHONUTF8=1 # the data's letters, in any locale
 
 # SLURM may set both, and with both every worker of verl raises.
 if [[ ${CUDA_VISIBLE_DEVICES-} && ${ROCR_VISIBLE_DEVICES-} ]]; then

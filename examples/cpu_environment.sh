@@ -1,7 +1,7 @@
 # Sourced, not run: makes the environment of requirements-cpu.txt, or takes the one it made before, and sets $PYTHON.
 # The environment is BAPO_HOME/venv (default: ~/.cache/bapo_verl/venv). Needs Python 3.10 to 3.12, and plain PyPI.
 
-BAPO_HOME=${BAPO_HOME:-$HOME/.cache/bapo_verl}
+BAPO_HOME=${BAPO_HOME:-~/.cache/bapo_verl}
 PYTHON=$BAPO_HOME/venv/bin/python
 
 find_python() {

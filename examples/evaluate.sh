@@ -3,6 +3,7 @@
 # the same paths, it takes the generations that are there. A 32B:
 #     examples/evaluate.sh actor_rollout_ref.rollout.tensor_model_parallel_size=4
 # Any of verl's keys can follow, those of the sampling too: actor_rollout_ref.rollout.val_kwargs.temperature=1.0
+# `--cfg job` at the end prints the config and starts nothing.
 set -euo pipefail
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -17,10 +18,16 @@ number NNODES NGPUS_PER_NODE
 
 files=()
 for name in $DATA_SETS; do files+=("$DATA_DIR/$name.parquet"); done
-
-export PYTHONPATH=$ROOT${PYTHONPATH:+:$PYTHONPATH}
-exec python3 -m recipe.evaluation.evaluate -o "$OUTPUT_DIR" --data "${files[@]}" -- \
-    actor_rollout_ref.model.path="$(quoted "$MODEL_PATH")" \
-    trainer.nnodes="$NNODES" \
-    trainer.n_gpus_per_node="$NGPUS_PER_NODE" \
+overrides=(
+    actor_rollout_ref.model.path="$(quoted "$MODEL_PATH")"
+    trainer.nnodes="$NNODES"
+    trainer.n_gpus_per_node="$NGPUS_PER_NODE"
     "$@"
+)
+
+if is_dry "$@"; then
+    exec python3 -m verl.trainer.main_ppo --config-dir "$ROOT/recipe/config" --config-name evaluate \
+        data.val_files="$(quoted "${files[0]}")" "${overrides[@]}"
+fi
+export PYTHONPATH=$ROOT${PYTHONPATH:+:$PYTHONPATH}
+exec python3 -m recipe.evaluation.evaluate -o "$OUTPUT_DIR" --data "${files[@]}" -- "${overrides[@]}"

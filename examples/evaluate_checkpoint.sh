@@ -12,7 +12,7 @@ source "$ROOT/examples/checks.sh"
 CHECKPOINT=$(realpath "$CHECKPOINT")
 export MODEL_PATH=$CHECKPOINT/merged
 
-if [ ! -e "$MODEL_PATH" ]; then
+if [[ ! -e $MODEL_PATH ]] && ! is_dry "$@"; then
     python3 -m verl.model_merger merge --backend fsdp --local_dir "$CHECKPOINT/actor" --target_dir "$MODEL_PATH.part"
     mv "$MODEL_PATH.part" "$MODEL_PATH" # whole or not at all
 fi

@@ -8,7 +8,7 @@ source "$ROOT/examples/checks.sh"
 ALGORITHM=${ALGORITHM:-bapo}
 UPDATES_PER_BATCH=${UPDATES_PER_BATCH:-4}
 NGPUS_PER_NODE=${NGPUS_PER_NODE:-8}
-TEST_FILE=${TEST_FILE:-["$(quoted "$HOME/data/aime24.parquet"),$(quoted "$HOME/data/aime25.parquet")"]}
+TEST_FILE=${TEST_FILE:-["$(quoted ~/data/aime24.parquet),$(quoted ~/data/aime25.parquet)"]}
 CKPTS_DIR=${CKPTS_DIR:?set CKPTS_DIR to a folder for checkpoints and metrics, an absolute path}
 
 number NNODES NGPUS_PER_NODE

@@ -30,6 +30,13 @@ folder=${RAY_TMPDIR:-${TMPDIR:-/tmp}}
 ((${#folder} <= 39)) || stop "TMPDIR must have at most 39 characters, or Ray's sockets do not fit, got ${#folder}: $folder"
 writable "$folder" || stop "TMPDIR must be a folder that can be written and has room, got $folder"
 
+# A head that finds a token lets in the nodes that send it, and those send none without RAY_AUTH_MODE=token.
+token=${RAY_AUTH_TOKEN-}${RAY_AUTH_TOKEN_PATH-}
+[[ $token || ! -s ~/.ray/auth_token ]] || token=~/.ray/auth_token
+[[ ${RAY_AUTH_MODE-} || $nodes == 1 || ! $token ]] || stop "Ray has a token on this node: set RAY_AUTH_MODE=token" \
+    "and the same RAY_AUTH_TOKEN on all nodes, or RAY_AUTH_MODE=disabled in a network that you trust"
+[[ ${RAY_AUTH_MODE-} != token || $token ]] || stop "RAY_AUTH_MODE=token needs the same RAY_AUTH_TOKEN on all nodes"
+
 open() {
     timeout 5 bash -c "exec 3<>/dev/tcp/$address/6379" 2>/dev/null
 }
@@ -41,14 +48,22 @@ if [[ " $(hostname -I) 127.0.0.1 " == *" $address "* ]]; then
     # Ray returns 0 where it did not start or was interrupted. The script's success removes the file.
     unfinished=$(mktemp -p "$folder")
     trap 'rm -f "$unfinished"' EXIT
-    ray symmetric-run --address "$address:6379" --min-nodes "$nodes" -- bash -c 'bash "$@" && rm "$0"' "$unfinished" "$@"
+    ray symmetric-run --address "$address:6379" --min-nodes "$nodes" -- \
+        bash -c 'RAY_ADDRESS=$1 bash "${@:2}" && rm "$0"' "$unfinished" "$address:6379" "$@"
     [[ ! -e $unfinished ]] || stop "the script did not run to its end: Ray did not start, for the reason above, or was interrupted"
 else
+    ! pgrep -x raylet >/dev/null || stop "a Ray runs on this node: \`ray stop\` ends it"
     # Ray's own client gives up after 40 seconds where the head's port is closed.
     until open; do
         ((SECONDS < RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT)) ||
             stop "the head $MASTER_ADDR has not opened port 6379 within $SECONDS seconds"
         sleep 2
     done
-    exec ray symmetric-run --address "$address:6379" --min-nodes "$nodes" -- bash "$@"
+    # Not symmetric-run, which returns 0 where Ray did not start, and waits a minute for a head that has ended.
+    trap 'ray stop >/dev/null' EXIT
+    ray start --address "$address:6379" || stop "Ray did not start, for the reason above"
+    for ((closed = 0; closed < 3; closed++)); do
+        sleep 2
+        ! open || closed=-1
+    done
 fi

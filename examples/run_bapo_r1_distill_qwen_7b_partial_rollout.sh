@@ -7,7 +7,7 @@ set -euo pipefail
 
 UPDATES_PER_BATCH=${UPDATES_PER_BATCH:-1}
 MODEL_PATH=${MODEL_PATH:-deepseek-ai/DeepSeek-R1-Distill-Qwen-7B}
-TRAIN_FILE=${TRAIN_FILE:-$HOME/data/skywork-7b.parquet}
+TRAIN_FILE=${TRAIN_FILE:-~/data/skywork-7b.parquet}
 NNODES=${NNODES:-8}
 RECIPE=r1_distill_qwen_7b_partial_rollout
 source "$(dirname "${BASH_SOURCE[0]}")/paths.sh"

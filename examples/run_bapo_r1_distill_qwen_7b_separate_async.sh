@@ -2,11 +2,11 @@
 # BAPO or a baseline | DeepSeek-R1-Distill-Qwen-7B | FSDP2, vLLM on nodes of its own | NVIDIA GPUs
 #
 # As run_bapo_r1_distill_qwen_7b_fsdp.sh with vLLM on ROLLOUT_NNODES more nodes. It composes and has not been run. The
-# weights go over NCCL by cupy: pip install cupy-cuda12x (or 13x).
+# weights go over NCCL by cupy: pip install cupy-cuda13x, for the CUDA of requirements.txt, whatever a message says.
 set -euo pipefail
 
 MODEL_PATH=${MODEL_PATH:-deepseek-ai/DeepSeek-R1-Distill-Qwen-7B}
-TRAIN_FILE=${TRAIN_FILE:-$HOME/data/skywork-7b.parquet}
+TRAIN_FILE=${TRAIN_FILE:-~/data/skywork-7b.parquet}
 NNODES=${NNODES:-4}
 ROLLOUT_NNODES=${ROLLOUT_NNODES:?set ROLLOUT_NNODES to the number of nodes for vLLM, beside NNODES for the trainer}
 RECIPE=r1_distill_qwen_7b_separate_async

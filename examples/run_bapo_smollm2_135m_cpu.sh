@@ -11,7 +11,7 @@ set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 PYTHON=${PYTHON:-python3}
 ALGORITHM=${ALGORITHM:-bapo} # or another preset of bapo_verl/config/algorithm
-TASK=${TASK:-$HOME/smollm2}  # made by recipe/data/smollm2.py
+TASK=${TASK:-~/smollm2}  # made by recipe/data/smollm2.py
 MODEL_PATH=${MODEL_PATH:-$TASK/model}
 STEPS=${STEPS:-4}
 

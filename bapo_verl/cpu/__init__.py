@@ -13,7 +13,7 @@ end of `import verl`: nothing here may import vllm or verl's workers.
 
 import os
 
-from bapo_verl.cpu import patches, platform, vllm_metadata  # noqa: F401  importing `platform` registers it
+from bapo_verl.cpu import logical_cpus, patches, platform, vllm_metadata  # noqa: F401  two of them register something
 
 # verl registers its FSDP engine for the device names "cuda" and "npu" only; nothing in it is special to CUDA.
 os.environ.setdefault("VERL_ENGINE_DEVICE", "cuda")

@@ -19,6 +19,14 @@ from omegaconf import DictConfig, OmegaConf
 CPUS_PER_RANK = 3
 
 
+def own_ray(number: int) -> int | None:
+    """`${own_ray:number}` in a config: null where RAY_ADDRESS names a running Ray, which refuses to be given one."""
+    return None if os.environ.get("RAY_ADDRESS") else number
+
+
+OmegaConf.register_new_resolver("own_ray", own_ray, replace=True)
+
+
 def required_cpus(config: DictConfig) -> int:
     """Logical CPUs that the run described by a composed config needs."""
     ranks = config.trainer.nnodes * config.trainer.n_gpus_per_node

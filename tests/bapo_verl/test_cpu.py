@@ -208,10 +208,11 @@ def test_a_run_that_would_hang_is_refused(monkeypatch, overrides, required):
         LogicalCpuCheck().on_job_start(too_few)
 
 
-def test_a_running_cluster_has_its_own_number(monkeypatch):
-    too_few = composed("ray_kwargs.ray_init.num_cpus=1")
+def test_a_running_cluster_has_its_own_numbers(monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "auto")
-    LogicalCpuCheck().on_job_start(too_few)
+    ray_init = composed().ray_kwargs.ray_init
+    assert (ray_init.num_cpus, ray_init.num_gpus) == (None, None)
+    LogicalCpuCheck().on_job_start(composed("ray_kwargs.ray_init.num_cpus=1"))
 
 
 # ------------------------------------------------------------------------------------------------ one_run.py

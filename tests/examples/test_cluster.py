@@ -1,7 +1,7 @@
 """slurm.sbatch and ray_cluster.sh with stand-ins for srun, scontrol and ray.
 
-The stand-ins write down what they were called with; Python, getent and the network of this machine are real. What no
-test here does: start Ray on several nodes.
+The stand-ins write down what they were called with; Python, getent and the network of this machine are real.
+tests/pipeline/test_two_nodes.py starts the real Ray on two nodes.
 """
 
 import importlib.util
@@ -40,7 +40,14 @@ def test_slurm_starts_it_on_each_node_with_all_of_its_cpus(rollout, trainer, slu
     assert done.returncode == 0, done.stderr
     assert scontrol == ["scontrol", "show", "hostnames", "node[1-6]"]
     options, command = "--kill-on-bad-exit=1 --cpus-per-task=96", f"bash examples/ray_cluster.sh {R1_7B} a=b"
-    assert srun == ["srun", *options.split(), *command.split(), "MASTER_ADDR=127.0.0.1", f"NNODES={trainer}"]
+    assert srun == [
+        "srun",
+        *options.split(),
+        *command.split(),
+        "MASTER_ADDR=127.0.0.1",
+        f"NNODES={trainer}",
+        "token 64",
+    ]
 
 
 def test_the_head_is_this_node_as_the_last_node_sees_it(slurm):
@@ -116,7 +123,7 @@ def test_a_port_that_is_taken_is_a_sentence(worker):
     with socket.create_server(("127.0.0.1", port)):
         done, called = run(MASTER_ADDR="127.0.0.1", NNODES="1")
     rule = f"port {port} of the head 127.0.0.1 is taken, perhaps by a Ray that `ray stop` ends\n"
-    assert (done.returncode, done.stderr) == (1, rule) and [call[0] for call in called] == ["hostname"]
+    assert (done.returncode, done.stderr, called) == (1, rule, [])
 
 
 def test_the_jobs_code_is_the_heads(node, tmp_path):
@@ -124,12 +131,6 @@ def test_the_jobs_code_is_the_heads(node, tmp_path):
     script.write_text('[ "${*: -1}" = job ] || exit 7\n')  # its dry run passes
     done, _ = node(str(script), MASTER_ADDR=own_address(), NNODES="2")
     assert (done.returncode, done.stderr) == (7, "")
-
-
-def test_a_limit_of_the_users_own_is_kept(node):
-    limit = {"RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT": "1800"}
-    _, (_, ray, _) = node(R1_7B, MASTER_ADDR=own_address(), NNODES="2", **limit)
-    assert ray[-1] == "TIMEOUT=1800"
 
 
 def test_one_node_may_be_loopback_under_the_name_that_ray_takes_for_its_own(node):
@@ -148,6 +149,12 @@ def test_one_node_may_be_loopback_under_the_name_that_ray_takes_for_its_own(node
             {"RAY_TMPDIR": "/" + 39 * "x"},
             f"TMPDIR must have at most 39 characters, or Ray's sockets do not fit, got 40: /{39 * 'x'}",
         ),
+        (
+            {"RAY_AUTH_TOKEN": "x"},
+            "Ray has a token on this node: set RAY_AUTH_MODE=token and the same RAY_AUTH_TOKEN on all nodes, or "
+            "RAY_AUTH_MODE=disabled in a network that you trust",
+        ),
+        ({"RAY_AUTH_MODE": "token"}, "RAY_AUTH_MODE=token needs the same RAY_AUTH_TOKEN on all nodes"),
         ({"MASTER_ADDR": "10.0.0.1:6379"}, "MASTER_ADDR must be an address without a port, got 10.0.0.1:6379"),
         ({"MASTER_ADDR": "no.such.name.invalid"}, "MASTER_ADDR must have an IPv4 address, got no.such.name.invalid"),
         (
@@ -173,55 +180,71 @@ def test_what_the_script_refuses_it_refuses_before_the_other_nodes_are_waited_fo
     assert "ROLLOUT_NNODES is for run_bapo_*_separate_async.sh alone" in done.stderr
 
 
+def test_a_token_of_an_earlier_run_is_found(node, tmp_path):
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray" / "auth_token").write_text("token")
+    done, called = node(R1_7B, MASTER_ADDR="10.0.0.1", NNODES="2")
+    assert done.returncode == 1 and called == [] and done.stderr.startswith("Ray has a token on this node: ")
+    done, called = node(R1_7B, MASTER_ADDR=own_address(), NNODES="2", RAY_AUTH_MODE="disabled")
+    assert done.returncode == 0 and called, done.stderr
+
+
 @pytest.fixture
 def worker(tmp_path):
     """As `node`, for a head at an address of this machine that is none of its own in `hostname -I`."""
-    stubs = Stubs(tmp_path, "ray", "hostname")
+    stubs = Stubs(tmp_path, "ray", "hostname", "pgrep")
     script = tmp_path / "ray_cluster.sh"
     # The address is loopback, which the script refuses for two nodes, so one node it is; and the port is a free one.
     with socket.socket() as free:
         free.bind((ELSEWHERE, 0))
         port = free.getsockname()[1]
     text = (EXAMPLES / "ray_cluster.sh").read_text().replace("6379", str(port)).replace("127.*", "127.1.*")
-    script.write_text(text)
+    script.write_text(text.replace("sleep 2", "sleep 0.2"))
     (tmp_path / "checks.sh").write_bytes((EXAMPLES / "checks.sh").read_bytes())
 
     def run(limit="60", **changed):
         given = {"MASTER_ADDR": ELSEWHERE, "NNODES": "2", "RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT": limit}
-        return stubs.run(script, R1_7B, cwd=ROOT, RAY_STARTS="no", **given | changed)
+        done, calls = stubs.run(script, R1_7B, cwd=ROOT, **{"PGREP": "1"} | given | changed)
+        return done, [call[1] for call in calls if call[0] == "ray"]
 
     return run, port
 
 
-def test_a_worker_waits_for_the_heads_port(worker):
-    """The head opens its port three seconds later: Ray is started after that, not before."""
+@pytest.mark.parametrize("starts", ["yes", "no"])
+def test_a_worker_waits_for_the_heads_port_and_leaves_when_it_is_closed(starts, worker):
+    """The head opens its port a second later, takes the worker's first connections, and ends. Or Ray does not start."""
     run, port = worker
-    opened = []
 
     def head():
-        time.sleep(3)
+        time.sleep(1)
         with socket.create_server((ELSEWHERE, port)) as server:
-            opened.append(time.monotonic())
-            server.accept()
+            for _ in range({"yes": 3, "no": 1}[starts]):
+                server.accept()[0].close()
 
     thread = threading.Thread(target=head, daemon=True)
     thread.start()
-    done, (*_, ray) = run()
-    assert done.returncode == 0 and opened, done.stderr
-    assert ray[:4] == ["ray", "symmetric-run", "--address", f"{ELSEWHERE}:{port}"]
+    done, called = run(RAY_STARTS=starts)
+    assert called == ["start", "stop"]
+    assert (done.returncode, done.stderr) == {"yes": (0, ""), "no": (1, "Ray did not start, for the reason above\n")}[
+        starts
+    ]
     thread.join(timeout=10)
 
 
 def test_a_head_that_does_not_come_is_a_sentence(worker):
     run, port = worker
-    done, calls = run("1")
-    assert done.returncode == 1 and all(call[0] != "ray" for call in calls)
+    done, called = run("1")
+    assert done.returncode == 1 and called == []
     assert re.fullmatch(rf"the head {ELSEWHERE} has not opened port {port} within \d+ seconds\n", done.stderr)
+
+
+def test_a_worker_with_a_ray_of_its_own_is_a_sentence(worker):
+    done, called = worker[0](PGREP="0")
+    assert (done.returncode, done.stderr, called) == (1, "a Ray runs on this node: `ray stop` ends it\n", [])
 
 
 def test_rays_symmetric_run_is_as_ray_cluster_has_it():
     """Fails when the script can lose its wait and its checks: when Ray's own do the same."""
     source = Path(importlib.util.find_spec("ray.scripts.symmetric_run").origin).read_text()
     assert 'env_integer("RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT", 30)' in source
-    assert "GcsClient(address=address)" in source  # outside of the loop that waits
     assert "my_ips = [ip for ip in my_ips if not is_localhost(ip)]" in source

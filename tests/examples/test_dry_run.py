@@ -1,6 +1,6 @@
-"""Two launch scripts, one for GPUs and one for the CPU, with the real Python and `--cfg job`, which starts nothing.
+"""A launch script with the real Python and `--cfg job`, which starts nothing, and those for the CPU composed here.
 
-The others differ in what test_scripts.py composes in one process, or are composed here.
+test_scripts.py composes the others, tests/pipeline runs some to the end.
 """
 
 import os
@@ -27,11 +27,9 @@ def assert_bapo_and_what_was_given(config):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("script", ["run_bapo_r1_distill_qwen_7b_fsdp.sh", "run_bapo_tiny_qwen2_cpu.sh"])
-def test_it_composes_with_bapo_and_what_the_command_line_says_wins(script, tmp_path):
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # python3, and PYTHON of the scripts for the CPU
-    environment = {**os.environ, **PATHS, "PATH": path, "PYTHON": sys.executable}
-    command = ["bash", str(EXAMPLES / script), *GIVEN, "--cfg", "job"]
+def test_it_composes_with_bapo_and_what_the_command_line_says_wins(tmp_path):
+    environment = {**os.environ, **PATHS, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    command = ["bash", str(EXAMPLES / "run_bapo_r1_distill_qwen_7b_fsdp.sh"), *GIVEN, "--cfg", "job"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert_bapo_and_what_was_given(yaml.safe_load(done.stdout))

@@ -1,10 +1,8 @@
 """evaluate.sh and evaluate_checkpoint.sh with a stand-in for python3; tests/pipeline/test_rehearsal.py runs them."""
 
-import subprocess
-
 import pytest
 
-from tests.examples.stubs import EXAMPLES, Stubs
+from tests.examples.stubs import ROOT, Stubs, overrides_of
 from tests.recipe.composing import composed
 
 PATHS = {"DATA_DIR": "/data", "OUTPUT_DIR": "/out"}
@@ -31,6 +29,22 @@ def test_a_checkpoint_is_merged_once_and_evaluated(stubs, checkpoint):
     assert f"actor_rollout_ref.model.path='{checkpoint}/merged'" in evaluate
     done, (evaluate,) = stubs.run("evaluate_checkpoint.sh", CHECKPOINT=str(checkpoint), **PATHS)
     assert evaluate[2] == "recipe.evaluation.evaluate"
+
+
+def test_ray_cluster_tries_the_evaluation_before_it_merges_or_starts_anything(tmp_path, checkpoint):
+    stubs, node = Stubs(tmp_path, "ray", "python3"), {"MASTER_ADDR": "127.0.0.1", "NNODES": "1", **PATHS}
+    script, sampling = "examples/evaluate_checkpoint.sh", "actor_rollout_ref.rollout.val_kwargs.temperature=0.5"
+    done, calls = stubs.run("ray_cluster.sh", script, sampling, cwd=ROOT, CHECKPOINT=str(checkpoint), **node)
+    assert done.returncode == 0, done.stderr
+    assert [call[0] if call[0] == "ray" else call[2] for call in calls] == [
+        "verl.trainer.main_ppo", "ray", "verl.model_merger", "recipe.evaluation.evaluate",
+    ]  # fmt: skip
+    run, overrides = overrides_of(calls[0])
+    assert overrides[-2:] == ["--cfg", "job"]
+    config = composed(run, *overrides[:-2])
+    assert config.actor_rollout_ref.model.path == f"{checkpoint}/merged"
+    assert config.data.val_files == "/data/aime24.parquet"
+    assert (config.actor_rollout_ref.rollout.val_kwargs.temperature, config.trainer.nnodes) == (0.5, 1)
 
 
 def test_a_relative_checkpoint_is_made_absolute(stubs, checkpoint):
@@ -65,8 +79,3 @@ def test_the_model_may_have_any_character_in_its_path(stubs):
     overrides = call[call.index("--") + 1 :]
     assert composed("evaluate", "data.val_files=x", *overrides).actor_rollout_ref.model.path == "/a=b, (c)"
     assert composed("evaluate", "data.val_files=x").actor_rollout_ref.rollout.val_kwargs.n == 16
-
-
-@pytest.mark.parametrize("script", sorted([*EXAMPLES.glob("*.sh"), EXAMPLES / "slurm.sbatch"]), ids=lambda s: s.name)
-def test_it_is_valid_shell(script):
-    assert subprocess.run(["bash", "-n", str(script)]).returncode == 0

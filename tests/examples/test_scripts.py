@@ -4,6 +4,8 @@ A stand-in for python3 writes down what it was called with; Hydra and verl then 
 two with the real Python, tests/pipeline/test_rehearsal.py four to the end.
 """
 
+import os
+import pwd
 import re
 from pathlib import Path
 
@@ -32,7 +34,7 @@ def test_a_script_gives_paths_and_node_counts_and_verl_accepts_them(script, stub
     assert done.returncode == 0, done.stderr
     run, overrides = overrides_of(call)
     name = script.stem.removeprefix("run_bapo_").removesuffix("_fsdp")
-    assert run == name and re.fullmatch(r"[a-z0-9_]+_\d+b(_8k)?(_fsdp|_partial_rollout|_separate_async)", script.stem)
+    assert run == name
     config = composed(run, *overrides)
     accepted_by_verl(config)
     assert config.actor_rollout_ref.model.path == "/models/one"
@@ -120,11 +122,6 @@ def test_a_long_command_line_has_a_folder_of_its_own_with_a_name_that_fits(stubs
     assert len(folders) == 2
 
 
-def test_a_run_can_be_resumed_under_its_name_with_other_overrides(stubs):
-    _, (call,) = stubs.run(R1_7B, "a=b", **VARIABLES, EXPERIMENT_NAME="mine")
-    assert "trainer.default_local_dir='/runs/mine'" in call
-
-
 # --------------------------------------------------------------------------------------------------------------------
 # Variables
 # --------------------------------------------------------------------------------------------------------------------
@@ -144,12 +141,14 @@ def test_paths_may_hold_any_character(stubs):
     assert config.ray_kwargs.ray_init.runtime_env.env_vars.VERL_FILE_LOGGER_ROOT == f"{HARD}/CKPTS_DIR/a=1,b"
 
 
-def test_the_test_sets_are_in_the_home_folder_by_default(stubs):
+@pytest.mark.parametrize("home", ["/home/a=b", None])
+def test_the_data_are_in_the_home_folder_by_default_also_where_home_is_unset(home, stubs):
     given = {name: value for name, value in VARIABLES.items() if name not in ("TRAIN_FILE", "TEST_FILE")}
-    _, (call,) = stubs.run(R1_7B, **given, HOME="/home/a=b")
+    _, (call,) = stubs.run(R1_7B, **given, HOME=home)
     run, overrides = overrides_of(call)
-    files = [f"/home/a=b/data/{name}.parquet" for name in ("aime24", "aime25")]
-    assert list(composed(run, *overrides).data.val_files) == files
+    data, home = composed(run, *overrides).data, home or pwd.getpwuid(os.getuid()).pw_dir
+    assert data.train_files == f"{home}/data/skywork-7b.parquet"
+    assert list(data.val_files) == [f"{home}/data/{name}.parquet" for name in ("aime24", "aime25")]
 
 
 @pytest.mark.parametrize("variable", ["MODEL_PATH", "TRAIN_FILE", "CKPTS_DIR", "ROLLOUT_NNODES"])
@@ -167,26 +166,17 @@ def test_a_missing_variable_is_a_sentence(variable, stubs):
     [
         ({"CKPTS_DIR": "runs"}, "CKPTS_DIR must be an absolute path, got runs"),
         ({"NNODES": "0"}, "NNODES must be a whole number above 0, got 0"),
-        ({"NNODES": "two"}, "NNODES must be a whole number above 0, got two"),
         ({"NGPUS_PER_NODE": "8x"}, "NGPUS_PER_NODE must be a whole number above 0, got 8x"),
-        ({"UPDATES_PER_BATCH": "3"}, "UPDATES_PER_BATCH must be {}, {}, {} or {}, got 3".format(*UPDATES.values())),
         ({"UPDATES_PER_BATCH": "4x"}, "UPDATES_PER_BATCH must be {}, {}, {} or {}, got 4x".format(*UPDATES.values())),
         # Left over in a shell from a run of separate_async.
         ({"ROLLOUT_NNODES": "2"}, "ROLLOUT_NNODES is for run_bapo_*_separate_async.sh alone, got 2: unset it"),
+        ({"ROLLOUT_NNODES": "0"}, "ROLLOUT_NNODES must be a whole number above 0, got 0"),
     ],
-    ids=lambda value: "-".join(map("".join, value.items())) if isinstance(value, dict) else "",
 )
 def test_a_wrong_variable_is_one_sentence(given, rule, stubs):
-    done, called = stubs.run(R1_7B, **VARIABLES | given)
+    script = "run_bapo_r1_distill_qwen_7b_separate_async.sh" if "0" == given.get("ROLLOUT_NNODES") else R1_7B
+    done, called = stubs.run(script, **VARIABLES | given)
     assert (done.returncode, done.stderr, called) == (1, rule + "\n", [])
-
-
-@pytest.mark.parametrize("nodes", ["0", "many"])
-def test_vllm_has_a_node_in_separate_async(nodes, stubs):
-    given = variables("separate_async", ROLLOUT_NNODES=nodes)
-    done, called = stubs.run("run_bapo_r1_distill_qwen_7b_separate_async.sh", **given)
-    rule = f"ROLLOUT_NNODES must be a whole number above 0, got {nodes}\n"
-    assert (done.returncode, done.stderr, called) == (1, rule, [])
 
 
 # --------------------------------------------------------------------------------------------------------------------
