@@ -107,9 +107,7 @@ def update(rank, out, config, stopped_inside):
 
 def run(stopped_inside=False, **config):
     with tempfile.TemporaryDirectory() as tmp:
-        return run_ranks(
-            update, WORLD, tmp, (tmp, config, stopped_inside), limit=60, what=f"{WORLD} ranks with {config}"
-        )
+        return run_ranks(update, WORLD, tmp, (tmp, config, stopped_inside), limit=60)
 
 
 def received():
