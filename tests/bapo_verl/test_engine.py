@@ -124,11 +124,12 @@ def test_the_entropy_curve_is_there_where_verls_trainer_logs_none(model, referen
     # An untrained model is nearly uniform over its 64 tokens.
     assert [update["actor/entropy"] for update in history] == [pytest.approx(math.log(VOCABULARY), rel=0.02)] * UPDATES
     padded = run(model, policy_loss=bypass, packed=False, flags=asked)
-    assert [update["entropy_graphs"] for update in history] == [0] * UPDATES
-    assert [update["entropy_graphs"] for update in padded] == [update["forwards"] for update in padded]
-    assert [update["entropy_walks"] for update in history + padded] == [0] * UPDATES * 2
     bonus = run(model, policy_loss=bypass, entropy_coeff=0.01, flags=asked)
-    assert [update["entropy_walks"] for update in bonus] == [update["forwards"] for update in bonus]
+    assert [update["entropy_graphs"] for update in history] == [0] * UPDATES
+    with_gradient = [[update["forwards"] - update["alone"] for update in updates] for updates in (padded, bonus)]
+    assert [update["entropy_graphs"] for update in padded] == with_gradient[0]
+    assert [update["entropy_walks"] for update in history + padded] == [0] * UPDATES * 2
+    assert [update["entropy_walks"] for update in bonus] == with_gradient[1]
     scope = dict(search_scope="micro_batch")
     for update in run(model, world=2, policy_loss=bypass | scope, agg="seq-mean-token-mean", flags=asked):
         assert update["actor/entropy"] == update["actor/entropy_loss"] and update["entropy_walks"] == 0
