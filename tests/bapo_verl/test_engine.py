@@ -98,6 +98,8 @@ def test_an_update_is_redone_only_where_a_token_lies_between_the_predicted_and_t
         assert update["seen"] == update["micro_batches"]  # buffers that a forward moves have moved once
         assert update["maxima"] == ["actor/bapo/ratio_max"]
     assert [(update["actor/bapo/redone"], update["alone"]) for update in reference] == [(1, 0), (0, 1), (0, 1)]
+    ended = run(model, policy_loss=dict(c_low_max=0.6, c_high_max=1.25))  # two points, and neither is inside
+    assert ended[0]["actor/bapo/steps"] == 1 and not any(update["alone"] for update in ended)
     assert recomputed[0]["actor/bapo/redone"] == 0 and recomputed[0]["actor/bapo/ratio_max"] == 1
 
 
