@@ -109,7 +109,7 @@ class Diagnosis(NamedTuple):
     entropy_change: float
 
 
-def diagnose(sums: ContributionSums, more: DiagnosisSums, path: SearchPath, choice: Choice) -> Diagnosis:
+def diagnose(sums: ContributionSums, values: DiagnosisSums, path: SearchPath, choice: Choice) -> Diagnosis:
     """Read the sums at the bounds that were chosen.
 
     `entropy_change` is the Entropy-Clip Rule (Eq. 6) for a step of size 1, with X_t = 1 for tokens that the clip
@@ -121,11 +121,11 @@ def diagnose(sums: ContributionSums, more: DiagnosisSums, path: SearchPath, choi
     and A_t other than 0.
 
     Args:
-        sums, more: of `contribution_sums` and `diagnosis_sums`, for the same tokens.
+        sums, values: of `contribution_sums` and `diagnosis_sums`, for the same tokens.
         path, choice: of the search on the same sums.
     """
     low, high = path.low[choice.steps], path.high[choice.steps]
-    tokens, answers = split_sides(sums.tokens, path), split_sides(more.answers, path)
+    tokens, answers = split_sides(sums.tokens, path), split_sides(values.answers, path)
 
     def clipped(buckets: Tensor) -> Tensor:
         sides = split_sides(buckets, path)
@@ -135,9 +135,9 @@ def diagnose(sums: ContributionSums, more: DiagnosisSums, path: SearchPath, choi
         sides = split_sides(buckets, path)
         return sides.positive_free[high] - sides.negative_free[low]
 
-    total, pi = sums.tokens.sum(), more.pi.sum()
-    log_prob = more.pi_log.sum() / pi
-    covariance = signed_free(more.pi_log_amount) / pi - log_prob * signed_free(more.pi_amount) / pi
+    total, pi = sums.tokens.sum(), values.pi.sum()
+    log_prob = values.pi_log.sum() / pi
+    covariance = signed_free(values.pi_log_amount) / pi - log_prob * signed_free(values.pi_amount) / pi
     return Diagnosis(
         positive_tokens=(tokens.positive / total).item(),
         positive_clipped=(tokens.positive_clipped[high] / tokens.positive).item(),
@@ -145,12 +145,12 @@ def diagnose(sums: ContributionSums, more: DiagnosisSums, path: SearchPath, choi
         negative_tokens=(tokens.negative / total).item(),
         positive_length=(tokens.positive / answers.positive).item(),
         negative_length=(tokens.negative / answers.negative).item(),
-        ratio_p01=ratio_quantile(more.histogram, 0.01),
-        ratio_p50=ratio_quantile(more.histogram, 0.5),
-        ratio_p99=ratio_quantile(more.histogram, 0.99),
-        ratio_max=ratio_quantile(more.histogram, 1.0),
+        ratio_p01=ratio_quantile(values.histogram, 0.01),
+        ratio_p50=ratio_quantile(values.histogram, 0.5),
+        ratio_p99=ratio_quantile(values.histogram, 0.99),
+        ratio_max=ratio_quantile(values.histogram, 1.0),
         log_prob=log_prob.item(),
-        clipped_log_prob=(clipped(more.pi_log) / clipped(more.pi)).item(),
+        clipped_log_prob=(clipped(values.pi_log) / clipped(values.pi)).item(),
         entropy_change=-covariance.item(),
     )
 
@@ -195,7 +195,7 @@ METRICS = {f"actor/bapo/{name}": reading for name, reading in _READINGS.items()}
 }
 
 
-def measured(choice: Choice, diagnosis: Diagnosis) -> dict[str, float]:
+def metrics_of(choice: Choice, diagnosis: Diagnosis) -> dict[str, float]:
     """The metrics that follow from the sums, by logged name. One that is undefined is left out, as 0/0 is."""
     values = choice.bounds._asdict() | choice._asdict() | diagnosis._asdict()
     return {f"actor/bapo/{name}": float(values[name]) for name in _READINGS if math.isfinite(values[name])}

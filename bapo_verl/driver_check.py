@@ -7,22 +7,19 @@ the run with one sentence, a setting without effect is a warning. Without the fl
 import logging
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, fields
+from dataclasses import fields
+from importlib.resources import files
 
 import verl
-from hydra.core.global_hydra import GlobalHydra
+from hydra import compose
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from bapo_verl.keys import ACTOR, COPIES, KEY
+from bapo_verl.keys import ACTOR, COPIES, CORRECTION, KEY
 
-CORRECTION = "algorithm.rollout_correction"
-CLIP_RATIO = 0.2  # verl's default of clip_ratio, clip_ratio_low and clip_ratio_high
-USERS_OWN = re.compile(
-    r"(^|\.)(data|reward|custom\w*|\w+_kwargs)\."
-)  # where functions of the user's own get their keys
+# Where functions of the user's own get their keys.
+USERS_OWN = re.compile(r"(^|\.)(data|reward|custom\w*|\w+_kwargs)\.")
 TESTED = ("0.9.1",)  # versions of verl
 
 logger = logging.getLogger(__name__)
@@ -76,29 +73,32 @@ def errors(config: DictConfig) -> Iterator[str]:
 
 
 def _replaced(config: DictConfig) -> Iterator[str]:
-    """Values of a file of the user's that the preset replaced, because Hydra composes an appended default last."""
-    loader, name = GlobalHydra.instance().config_loader(), config.hydra.job.config_name
+    """Values of a file of the user's that the preset replaced, because Hydra composes an appended default last.
+
+    They are those of the same command without the preset, and not verl's own.
+    """
+    preset = config.hydra.runtime.choices.get("algorithm")
     overrides = [*config.hydra.overrides.hydra, *config.hydra.overrides.task]
-    typed = {override.key_or_group for override in OverridesParser.create().parse_overrides(overrides)}
-    _, repository = loader._parse_overrides_and_create_caching_repo(name, overrides)
-    theirs, presets = {}, {}
-    for default in loader.compute_defaults_list(name, overrides, RunMode.RUN).defaults:  # in the order of composition
-        loaded = loader._load_single_config(default, repository)
-        for key, value in (OmegaConf.select(loaded.config, KEY) or DictConfig({})).items_ex(resolve=False):
-            if loaded.provider == "bapo-verl":
-                presets[key] = value
-            else:
-                theirs[key] = (value, default.config_path)
-                presets.pop(key, None)
-    keys = [key for key in presets if key in theirs and f"{KEY}.{key}" not in typed and KEY not in typed]
-    changed = [key for key in keys if theirs[key][0] not in (presets[key], _verls_own().get(key))]
-    if changed:
-        lost = ", ".join(f"{key}={theirs[key][0]} ({theirs[key][1]}) by {presets[key]}" for key in changed)
+    typed = {override.key_or_group: override for override in OverridesParser.create().parse_overrides(overrides)}
+    if preset is None or KEY in typed:
+        return
+    others = [typed[key].input_line for key in typed if key != "algorithm" and not key.startswith(f"{KEY}.")]
+    in_a_file = "algorithm" not in typed or not typed["algorithm"].is_add()
+    without = compose(config.hydra.job.config_name, [*others, "~algorithm"] if in_a_file else others)
+    final, verls_own = OmegaConf.select(config, KEY), _verls("actor/actor.yaml").policy_loss
+    lost = {
+        key: value
+        for key, value in OmegaConf.select(without, KEY).items()
+        if f"{KEY}.{key}" not in typed and value not in (final.get(key), verls_own.get(key))
+    }
+    if lost:
+        key, value = next(iter(lost.items()))
         yield (
-            f"{KEY}: the preset of +algorithm is composed after the file and replaces {lost}. To keep a value, "
-            f"name the preset before it, without the flag: `defaults: [ppo_trainer, {{algorithm: bapo}}, _self_]`, "
-            f"or set it on the command line, as in {KEY}.{changed[0]}={theirs[changed[0]][0]}"
-            + (" (another loss_mode: leave the preset away)" if "loss_mode" in changed else "")
+            f"{KEY}: the preset {preset} is composed after the file of your values and replaces "
+            f"{', '.join(f'{key}={value} by {final.get(key)}' for key, value in lost.items())}. To keep a value, name "
+            f"the preset before it, without the flag: `defaults: [ppo_trainer, {{algorithm: {preset}}}, _self_]`, or "
+            f"set it on the command line, as in {KEY}.{key}={value}"
+            + (" (another loss_mode: leave the preset away)" if "loss_mode" in lost else "")
         )
 
 
@@ -112,11 +112,16 @@ def warnings(config: DictConfig) -> Iterator[str]:
             "tests/bapo_verl/test_verl_assumptions.py of its repository finds what it relies on and is no longer there"
         )
     bypass, rollout_is = (OmegaConf.select(config, f"{CORRECTION}.{key}") for key in ("bypass_mode", "rollout_is"))
-    clips = {f"{ACTOR}.{name}": CLIP_RATIO for name in ("clip_ratio", "clip_ratio_low", "clip_ratio_high")}
-    losses = {f"{KEY}.{name}": value for name, value in _verls_own().items() if name not in ("_target_", "loss_mode")}
-    if unused := _changed(config, clips | losses | {f"{ACTOR}.tau_pos": 1.0, f"{ACTOR}.tau_neg": 1.05}):
+    actor, correction = _verls("actor/actor.yaml"), _verls("algorithm/rollout_correction.yaml")
+    clips = ("clip_ratio", "clip_ratio_low", "clip_ratio_high", "tau_pos", "tau_neg")
+    others = {f"{ACTOR}.{name}": actor[name] for name in clips}
+    others |= {
+        f"{KEY}.{name}": actor.policy_loss[name] for name in actor.policy_loss.keys() - {"_target_", "loss_mode"}
+    }
+    if unused := _changed(config, others):
         yield f"not used with {KEY}.loss_mode=bapo, whose bounds are c_low_* and c_high_*: {unused}"
-    if bypass and (unused := _changed(config, {f"{CORRECTION}.{name}": value for name, value in _CORRECTION.items()})):
+    weights = {f"{CORRECTION}.{name}": correction[name] for name in correction if name != "bypass_mode"}
+    if bypass and (unused := _changed(config, weights)):
         yield f"not used with {CORRECTION}.bypass_mode=True, where verl computes no weights: {unused}"
     if unknown := config.algorithm.keys() - {"_target_", *(field.name for field in fields(AlgoConfig))}:
         yield f"verl reads no such key: {', '.join(f'algorithm.{name}' for name in sorted(unknown))}"
@@ -143,7 +148,7 @@ def warnings(config: DictConfig) -> Iterator[str]:
 
 
 def _inexact(config: DictConfig) -> Iterator[str]:
-    """Where an engine of verl's makes the result differ from that of the exact bounds (README, engines)."""
+    """Where an engine of verl's makes the result differ from that of the exact bounds (docs/engines.md)."""
     strategy, padded = config.actor_rollout_ref.actor.strategy, not config.actor_rollout_ref.model.use_remove_padding
     if strategy == "torchtitan" and padded:
         yield (
@@ -156,24 +161,9 @@ def _inexact(config: DictConfig) -> Iterator[str]:
             yield f"an update that is redone drops other activations than those its bounds were found on: {dropout}"
 
 
-# verl's values of CORRECTION in its YAML, without bypass_mode.
-_CORRECTION = {
-    "rollout_is": None,
-    "rollout_is_threshold": 2.0,
-    "rollout_is_batch_normalize": False,
-    "rollout_rs": None,
-    "rollout_rs_threshold": None,
-    "loss_type": "ppo_clip",
-}
-
-
-def _verls_own() -> dict:
-    """verl's values of the keys of KEY that other losses read."""
-    from verl.workers.config import PolicyLossConfig
-
-    own = asdict(PolicyLossConfig()) | {"_target_": "verl.workers.config.PolicyLossConfig"}
-    own.pop("rollout_correction")
-    return own
+def _verls(file: str) -> DictConfig:
+    """A file of verl's config, with its own values."""
+    return OmegaConf.load(str(files("verl.trainer.config") / file))
 
 
 def _changed(config: DictConfig, defaults: dict) -> str:

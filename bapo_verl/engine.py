@@ -3,13 +3,15 @@
 Algorithm 1 chooses the bounds "for each update with a batch", but verl hands the loss one micro-batch of one rank. The
 engine sees the complete batch of every update:
 
-1. Predict. At r = 1 the positive share follows from the advantages alone. The bounds for it cost no forward.
+1. Predict. At r = 1 the positive share follows from the advantages alone. The bounds for it cost no forward. They are
+   the first or the last of the path. So where the last update stopped inside it, a forward without gradient predicts.
 2. Verify. verl's own forward and backward run with these bounds, and the loss hands over its tokens on the way. Summed
    over all ranks they give the exact bounds: of the whole batch, under the weights that are about to move.
 3. Redo. Where no token lies between the predicted and the exact bounds, both give the same gradient and the update is
    done. Otherwise the gradient is dropped, and forward and backward run again with the exact bounds.
 
-So no setting that should only affect memory changes the gradient, and nothing is kept from one update to the next.
+So no setting that should only affect memory changes the gradient, and nothing but that hint is kept from one update to
+the next: it decides how the bounds are predicted, and every prediction is verified.
 (Where the predicted bounds differ from the exact ones and nothing was run again, verl's actor/pg_loss is the value
 under the predicted bounds.)
 
@@ -24,6 +26,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import torch
 from tensordict import TensorDict
 from torch import Tensor
 from verl.utils import tensordict_utils as tu
@@ -37,13 +40,19 @@ from bapo_verl.clipping import Bounds
 from bapo_verl.entropy import without_entropy_graph
 from bapo_verl.policy_loss import UpdateConfig
 from bapo_verl.policy_loss_config import BapoPolicyLossConfig
-from bapo_verl.search import Search, Tokens
+from bapo_verl.search import Search, Sums, Tokens
 
 MODEL_TYPE = "language_model"
 
 
 class BapoEngineMixin:
-    """Placed before one of verl's engines in the MRO. With any loss but "bapo" the engine is unchanged."""
+    """Placed before one of verl's engines in the MRO. With any loss but "bapo" the engine is unchanged.
+
+    stopped_inside: whether the search of the last update stopped inside its path, so that this one's probably will: a
+        hint, which changes how long an update takes and never its bounds or gradient. The same on every rank.
+    """
+
+    stopped_inside = False
 
     def forward_backward_batch(self, data: TensorDict, loss_function: Callable, forward_only: bool = False) -> Any:
         """verl's method, with the bounds of the whole optimizer batch. A collective: every rank must call it."""
@@ -72,24 +81,35 @@ class BapoEngineMixin:
         self, search: Search, run: Callable[[Callable], Any], data: TensorDict, is_trained: bool
     ) -> tuple[Any, dict[str, float]]:
         """Run one update with its exact bounds; return verl's output and METRICS."""
-        predicted = search.predict(data)
         buffers, random_state = [(b, b.clone()) for b in self._buffers()], BaseCheckpointManager.get_rng_state()
-        forwards: list[Tokens] = []
 
-        def collect(tokens: Tokens) -> Bounds:
-            forwards.append(tokens)
-            return predicted.bounds
+        def run_and_add_up(run: Callable[[Callable], Any], bounds: Bounds) -> tuple[Any, Sums]:
+            forwards: list[Tokens] = []
 
-        output = run(collect)
-        sums = search.add_up(forwards)
-        exact = search.choose(sums.contribution)
-        redo = is_trained and not search.same_gradient(sums, predicted, exact)
-        if redo:
+            def collect(tokens: Tokens) -> Bounds:
+                forwards.append(tokens)
+                return bounds
+
+            return run(collect), search.add_up(forwards)
+
+        def rewind() -> None:
             self.optimizer_zero_grad()
             for buffer, before in buffers:
                 buffer.copy_(before)  # such as Megatron's expert bias, which forward and backward move
             BaseCheckpointManager.load_rng_state(random_state)  # dropout drops the same again
+
+        predicted = search.predict(data)
+        if is_trained and self.stopped_inside:
+            _, sums = run_and_add_up(partial(self._without_gradient, run), predicted.bounds)
+            predicted = search.choose(sums.contribution)
+            rewind()
+        output, sums = run_and_add_up(run, predicted.bounds)
+        exact = search.choose(sums.contribution)
+        redo = is_trained and not search.same_gradient(sums, predicted, exact)
+        if redo:
+            rewind()
             output = run(lambda tokens: exact.bounds)
+        self.stopped_inside = 0 < exact.steps < len(search.path.low) - 1
         return output, search.metrics(exact, sums) | {"actor/bapo/redone": float(redo)}
 
     def _search_each_forward(self, search: Search, run: Callable[[Callable], Any]) -> tuple[Any, dict[str, list]]:
@@ -104,19 +124,35 @@ class BapoEngineMixin:
 
         return run(search_now), metrics
 
-    def _run(self, data: TensorDict, loss_function: Callable, bounds_of: Callable[[Tokens], Bounds]) -> Any:
+    def _run(
+        self,
+        data: TensorDict,
+        loss_function: Callable,
+        bounds_of: Callable[[Tokens], Bounds],
+        forward_only: bool = False,
+    ) -> Any:
         """The engine's own forward and backward, with the bounds of this update."""
         actor = replace(_bapo_actor(loss_function), policy_loss=UpdateConfig(bounds_of=bounds_of))
         loss_function = partial(loss_function, config=actor)
         if actor.entropy_coeff:
-            return super().forward_backward_batch(data, loss_function, forward_only=False)
+            return super().forward_backward_batch(data, loss_function, forward_only)
         with without_entropy_graph(self, loss_function) as loss_function:
-            return super().forward_backward_batch(data, loss_function, forward_only=False)
+            return super().forward_backward_batch(data, loss_function, forward_only)
+
+    def _without_gradient(self, run: Callable, bounds_of: Callable[[Tokens], Bounds]) -> None:
+        """A forward alone, in verl's eval mode: verl's activation offload breaks where train mode has no backward."""
+        with self.eval_mode(disable_auto_offload=True), torch.no_grad():
+            run(bounds_of, forward_only=True)
+        self.mode = "train"
+        for module in self._modules():
+            module.train()
+
+    def _modules(self) -> list[torch.nn.Module]:
+        return self.module if isinstance(self.module, list) else [self.module]
 
     def _buffers(self) -> list[Tensor]:
-        modules = self.module if isinstance(self.module, list) else [self.module]
         # Not `buffers()`: in Megatron's DistributedDataParallel that attribute holds the gradients.
-        return [buffer for module in modules for _, buffer in module.named_buffers()]
+        return [buffer for module in self._modules() for _, buffer in module.named_buffers()]
 
 
 def _bapo_actor(loss_function: Callable) -> ActorConfig | None:

@@ -25,7 +25,6 @@ import torch
 from hydra import compose, initialize_config_module
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
-from transformers import PreTrainedTokenizerBase
 from verl.trainer.ppo.core_algos import compute_grpo_outcome_advantage
 from verl.utils.tokenizer import hf_tokenizer
 
@@ -39,7 +38,7 @@ DUAL_CLIP = 3.0  # verl's default; no token is beyond it at r = 1
 FEW_CLIPPED = 0.01  # README.md, "Is it for your run?"
 CLIPPED = "actor/pg_clipfrac"
 
-
+# The length of each output.
 Lengths = Callable[[list[str]], list[int]]
 Configs = dict[str, BapoPolicyLossConfig]
 
@@ -101,13 +100,12 @@ def read_answers(files: list[Path], lengths: Lengths) -> tuple[pandas.DataFrame,
     return pandas.concat(parts, ignore_index=True), bad
 
 
-def characters(outputs: list[str]) -> list[int]:
-    return [len(output) for output in outputs]
-
-
-def tokens_by(tokenizer: PreTrainedTokenizerBase) -> Lengths:
-    """Counts an answer's tokens. One more is the end token, which verl's dump leaves out."""
-    return lambda outputs: [len(ids) + 1 for ids in tokenizer(outputs, add_special_tokens=False)["input_ids"]]
+def lengths_by(tokenizer: str | None) -> Lengths:
+    """Counts an answer's tokens, and one for the end, which verl's dump leaves out; characters without a tokenizer."""
+    if tokenizer is None:
+        return lambda outputs: [len(output) for output in outputs]
+    encode = hf_tokenizer(tokenizer)
+    return lambda outputs: [len(ids) + 1 for ids in encode(outputs, add_special_tokens=False)["input_ids"]]
 
 
 def add_advantages(answers: pandas.DataFrame) -> pandas.DataFrame:
@@ -219,10 +217,7 @@ def report(result: dict[str, Any]) -> Iterator[str]:
     if unit == "characters":
         yield "lengths are in characters: --tokenizer PATH counts tokens, which is what training counts"
     yield f"{result['answers']} answers of {result['steps']} steps"
-    yield (
-        f"mean length in {unit}: right {length['right']:.1f}, failed {length['failed']:.1f}, "
-        f"ratio {length['failed'] / length['right']:.2f}"
-    )
+    yield f"mean length in {unit}: right {length['right']:.1f} (L+), failed {length['failed']:.1f} (L-)"
     yield f"groups with a gradient: {result['groups_with_gradient']} of {result['groups']}"
     yield f"rho_start over {result['updates']} updates: mean {rho['mean']:.3f}, standard deviation {rho['std']:.3f}"
     yield "  quantiles: " + ", ".join(f"{name} {rho[name]:.3f}" for name in rho if name.startswith("p"))
@@ -230,13 +225,16 @@ def report(result: dict[str, Any]) -> Iterator[str]:
     yield f"{'preset':<20} {'target':>6} {'start':>6} {'end':>6}   (share of updates at the path's start and end)"
     for name, preset in result["presets"].items():
         yield f"{name:<20} {preset['target']:>6.3f} {preset['start']:>6.1%} {preset['end']:>6.1%}"
-    if (share := result.get("pg_clipfrac")) is not None:
-        few = "the clip drops few tokens and all bounds train alike, whatever the shares above"
-        many = "the clip drops enough tokens for the bounds to matter"
-        yield ""
-        yield f"pg_clipfrac is {share:.4f}, " + (
-            f"below {FEW_CLIPPED}: {few}" if share < FEW_CLIPPED else f"not below {FEW_CLIPPED}: {many}"
-        )
+    share, place = result.get("pg_clipfrac"), f"L-/L+ {length['failed'] / length['right']:.2f}"
+    yield ""
+    if share is None:
+        yield f"on the map of README.md: {place}; --metrics LOG adds the other coordinate, {CLIPPED}"
+        return
+    yield f"on the map of README.md: {place}, pg_clipfrac {share:.4f}"
+    if share < FEW_CLIPPED:
+        yield f"below {FEW_CLIPPED} the clip drops few tokens and all bounds train alike, whatever the shares above"
+    else:
+        yield f"not below {FEW_CLIPPED}: the clip drops enough tokens for the bounds to matter"
 
 
 def draw(answers: pandas.DataFrame, rho_start: pandas.Series, configs: Configs, unit: str, path: Path) -> None:
@@ -257,13 +255,6 @@ def draw(answers: pandas.DataFrame, rho_start: pandas.Series, configs: Configs, 
     for axes in (lengths, shares):
         axes.legend(fontsize=9)
     figure.savefig(path, dpi=110)
-
-
-def without_nan(value: Any) -> Any:
-    """The value for JSON, which has null and no nan."""
-    if isinstance(value, dict):
-        return {key: without_nan(inner) for key, inner in value.items()}
-    return None if isinstance(value, float) and np.isnan(value) else value
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -307,8 +298,7 @@ def main() -> None:
     arguments = parse()
     try:
         configs = {preset: preset_config(preset, arguments.keys) for preset in arguments.presets}
-        lengths = tokens_by(hf_tokenizer(arguments.tokenizer)) if arguments.tokenizer else characters
-        answers, bad = read_answers(dump_files(arguments.dumps), lengths)
+        answers, bad = read_answers(dump_files(arguments.dumps), lengths_by(arguments.tokenizer))
         answers = add_advantages(answers)
         updates = list(mini_batches(answers, arguments.mini_batch_size, not arguments.no_shuffle))
         found = {preset: choices(updates, config) for preset, config in configs.items()}
@@ -320,7 +310,10 @@ def main() -> None:
             draw(answers, next(iter(found.values()))["rho_start"], configs, result["unit"], arguments.output)
     except (ValueError, OSError, HydraException, ModuleNotFoundError) as error:  # the last: no matplotlib
         sys.exit(str(error))
-    print(json.dumps(without_nan(result)) if arguments.json else "\n".join(report(result)))
+    if arguments.json:
+        print(pandas.Series(result).to_json(double_precision=15))  # which writes null for nan
+    else:
+        print("\n".join(report(result)))
 
 
 if __name__ == "__main__":

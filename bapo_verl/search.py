@@ -30,7 +30,7 @@ from bapo_verl.clipping import (
     token_weight,
     tokens_between,
 )
-from bapo_verl.diagnosis import DiagnosisSums, diagnose, diagnosis_sums, measured
+from bapo_verl.diagnosis import DiagnosisSums, diagnose, diagnosis_sums, metrics_of
 from bapo_verl.policy_loss_config import BapoPolicyLossConfig
 
 
@@ -86,7 +86,8 @@ class Search:
         mask, advantages, old = (_flat(data[key]) for key in ("response_mask", "advantages", "old_log_probs"))
         weight = token_weight(old, self.config.token_weight, _flat(data.get("rollout_is_weights")))
         ratio = torch.where(old.isnan(), torch.nan, 1.0)
-        ratio, advantages, weight = _defined(mask.bool(), ratio, advantages, weight)
+        counted = _counted(mask.bool(), ratio, advantages, weight)
+        ratio, advantages, weight = (_take(x, counted) for x in (ratio, advantages, weight))
         return self.choose(ContributionSums(*add_ranks(contribution_sums(ratio, advantages, self.path, weight))))
 
     def add_up(self, forwards: Iterable[Tokens], group: dist.ProcessGroup | None = None) -> Sums:
@@ -111,7 +112,7 @@ class Search:
 
     def metrics(self, choice: Choice, sums: Sums) -> dict[str, float]:
         """METRICS that follow from the sums."""
-        return measured(choice, diagnose(*sums, self.path, choice))
+        return metrics_of(choice, diagnose(*sums, self.path, choice))
 
     def same_gradient(self, sums: Sums, one: Choice, other: Choice) -> bool:
         """Whether both choices clip the same tokens of the update."""
@@ -122,8 +123,9 @@ class Search:
         ratio, log_prob, old, advantages, mask, is_weights = (None if x is None else x.cpu() for x in tokens)
         answers = (1 / mask.sum(-1, keepdim=True)).expand(mask.shape)
         weight = token_weight(old, self.config.token_weight, is_weights)
-        columns = _defined(mask, ratio, advantages, weight, log_prob, answers, is_weights)
-        ratio, advantages, weight, log_prob, answers, is_weights = columns
+        counted = _counted(mask, ratio, advantages, weight)
+        ratio, log_prob, advantages, answers = (_take(x, counted) for x in (ratio, log_prob, advantages, answers))
+        weight, is_weights = (_take(x, counted) for x in (weight, is_weights))
         bucket = bucket_of(ratio, advantages, self.path)
         return Sums(
             contribution_sums(ratio, advantages, self.path, weight, bucket),
@@ -157,17 +159,18 @@ def _flat(tensor: Tensor | None) -> Tensor | None:
         return (torch.cat(tensor.unbind()) if tensor.is_nested else tensor.flatten()).cpu()
 
 
-def _defined(
-    mask: Tensor, ratio: Tensor, advantages: Tensor, weight: Tensor | None, *more: Tensor | None
-) -> list[Tensor | None]:
-    """The response tokens of each tensor, without those whose contribution is not finite.
+def _counted(mask: Tensor, ratio: Tensor, advantages: Tensor, weight: Tensor | None) -> Tensor:
+    """The indices of the response tokens whose contribution is finite, [n].
 
-    verl's loss is nan with such a token. If its gradient is nan as well, verl skips the update. If it is not, as with a
+    verl's loss is nan with any other. If its gradient is nan as well, verl skips the update. If it is not, as with a
     nan in `old_log_probs`, verl trains on the others, which are those that are counted here.
     """
     contribution = ratio * advantages if weight is None else ratio * advantages * weight
-    index = (mask & contribution.isfinite()).flatten().nonzero()[:, 0]
-    return [None if x is None else x.take(index) for x in (ratio, advantages, weight, *more)]
+    return (mask & contribution.isfinite()).flatten().nonzero()[:, 0]
+
+
+def _take(tensor: Tensor | None, index: Tensor) -> Tensor | None:
+    return None if tensor is None else tensor.take(index)
 
 
 def tokens_of(

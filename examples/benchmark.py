@@ -186,35 +186,42 @@ def tiny_engine(directory: str):
     return engine
 
 
+# old_log_probs, spread of log r, rho_0, numbers of updates on a rollout batch. In the second case the target can be
+# reached, and searches stop inside their paths.
+CASES = [("recomputed", 0.0, 0.4, (1, 2, 4, 8)), ("stale", 0.4, 0.485, (1, 4))]
+
+
 def benchmark_updates() -> None:
     """U updates on a rollout batch, with verl's loss and with BAPO's."""
-    actor = dict(strategy="fsdp2", rollout_n=1, ppo_micro_batch_size_per_gpu=1)
-    arms = {"vanilla": PolicyLossConfig(), "bapo": BapoPolicyLossConfig()}
-    arms = {name: partial(ppo_loss, config=FSDPActorConfig(**actor, policy_loss=arms[name])) for name in arms}
     with tempfile.TemporaryDirectory() as directory:
-        engine, data = tiny_engine(directory), rollout_batch()
+        engine, data, g = tiny_engine(directory), rollout_batch(), torch.Generator().manual_seed(0)
 
-        def seconds(loss, updates: int, redone: list) -> float:
+        def seconds(policy_loss: PolicyLossConfig, updates: int, spread: float, logged: list[dict]) -> float:
             output = engine.infer_batch(data.copy())["model_output"]
             log_prob = no_padding_2_padding(output["log_probs"], data)
+            log_prob += spread * torch.randn(log_prob.shape, generator=g)
             data["old_log_probs"] = response_to_nested(log_prob, data["response_mask"])
+            actor = dict(strategy="fsdp2", rollout_n=1, ppo_micro_batch_size_per_gpu=1, policy_loss=policy_loss)
+            loss = partial(ppo_loss, config=FSDPActorConfig(**actor))
             start = time.process_time()
-            for mini_batch in tu.chunk_tensordict(data, updates):
-                metrics = engine.train_batch(mini_batch, loss)["metrics"]
-                redone += [metrics["actor/bapo/redone"].aggregate()] if "actor/bapo/redone" in metrics else []
+            logged += [engine.train_batch(part, loss)["metrics"] for part in tu.chunk_tensordict(data, updates)]
             return time.process_time() - start
 
         with engine.train_mode():
-            for updates in (1, 2, 4, 8):
-                times, redone = {name: [] for name in arms}, []
-                for _ in tqdm(range(9), desc=f"{updates} updates", leave=False):
-                    for name, loss in arms.items():
-                        times[name].append(seconds(loss, updates, redone))
-                t = {name: statistics.median(values) for name, values in times.items()}
-                print(
-                    f"{updates} updates on a rollout batch: {t['bapo'] / t['vanilla']:.2f} times vanilla, "
-                    f"{statistics.mean(redone):.0%} redone"
-                )
+            for name, spread, target, counts in CASES:
+                bapo = BapoPolicyLossConfig(target_contribution=target)
+                for updates in counts:
+                    times, logged = [], []
+                    for _ in tqdm(range(9), desc=f"{updates} updates", leave=False):
+                        vanilla = seconds(PolicyLossConfig(), updates, spread, [])
+                        times.append((seconds(bapo, updates, spread, logged), vanilla))
+                    ratio = statistics.median(a for a, _ in times) / statistics.median(b for _, b in times)
+                    inside = statistics.mean(float(0 < m["actor/bapo/steps"].aggregate() < 51) for m in logged)
+                    redone = statistics.mean(m["actor/bapo/redone"].aggregate() for m in logged)
+                    print(
+                        f"{updates} updates on a rollout batch, old_log_probs {name}: {ratio:.2f} times vanilla, "
+                        f"{inside:.0%} stop inside the path, {redone:.0%} redone"
+                    )
 
 
 def update_actor(algorithm: str) -> tuple[float, float]:

@@ -1,11 +1,11 @@
-"""GPU memory, smallest cluster and hours of each run, on paper: nothing in these tables was measured.
+"""GPU memory and smallest cluster of each run, on paper: nothing in these tables was measured.
 
-    python -m recipe.sizing                                   the smallest and the recommended cluster of H100s
-    python -m recipe.sizing --nodes 4 --gpu-memory 141 --bandwidth 4.8        yours, here of H200s
+    python -m recipe.sizing                                   the smallest and the recommended cluster of 80 GB GPUs
+    python -m recipe.sizing --nodes 4 --gpu-memory 141        yours, here of H200s
     python -m recipe.sizing r1_distill_qwen_7b --model MODEL_PATH             with the shape of a local config.json
 
-Settings are those of recipe/config/*.yaml, FLOPs those of verl's own counter. Bytes for one GPU, with P parameters on N
-GPUs, T tokens of a micro-batch on this GPU, L layers of width H and MLP width I, vocabulary V:
+Settings are those of recipe/config/*.yaml. Bytes for one GPU, with P parameters on N GPUs, T tokens of a micro-batch on
+this GPU, L layers of width H and MLP width I, vocabulary V:
 
     weights 4 P/N, gradients 4 P/N, Adam 8 P/N    fp32 shards, verl's default; while vLLM samples, weights and Adam are
                                                   on the host if fsdp_config offloads them
@@ -24,13 +24,6 @@ GPUs, T tokens of a micro-batch on this GPU, L layers of width H and MLP width I
 A cluster is enough where an update's estimate leaves a tenth of the memory: the caching allocator's fragmentation,
 attention's workspace and whatever else the formulas do not know. vLLM keeps to its share by itself, and its own default
 leaves 8%.
-
-Seconds of a step: the update is FLOPs / (N * peak * MFU). An answer's tokens come one after another, so the rollout is
-memory traffic: vLLM's weights once for each token of the longest answer, and again for each further wave of answers
-that the KV cache lets in; and the cache of each answer once for each of its tokens. Both together are SHARE of the
-step. Skywork-OR1 quotes 1000 to 2000 seconds for 32 prompts of its 32B at 32k on 32 H800 (its issue 21). MFU and
-BANDWIDTH_SHARE were lowered until these formulas, with a forward for old_log_probs, which its step has and ours has
-not, came near it, to 1150 (tests/recipe/test_sizing.py), so that figure is no check of them.
 """
 
 import argparse
@@ -41,22 +34,18 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, PretrainedConfig, Qwen2Config
-from verl.utils.flops_counter import ESTIMATE_FUNC, get_device_flops  # FlopsCounter itself asks for a GPU
+
+from recipe.common import as_markdown
 
 CONFIG = Path(__file__).resolve().parent / "config"
 GB = 1e9
 RESERVED = 8 * GB  # an assumption: CUDA and NCCL contexts, a sleeping vLLM
 HEADROOM = 0.1  # an assumption: of the memory, beyond the estimate of an update
-MFU = 0.2  # an assumption; NeMo AutoModel's performance summary has 0.33 for training alone on H100
-BANDWIDTH_SHARE = 0.4  # an assumption: of the memory's peak, while decoding
-SHARE = 0.81  # rollout 72% and update 9% of a 32B step; the rest is reward, weights to vLLM, saving, testing
-PROMPT = 200  # an assumption: mean tokens of a problem
 
 
 class Run(NamedTuple):
     shape: PretrainedConfig
     nodes: int  # recommended, of 8 GPUs; what the run's script starts with
-    response: int  # mean tokens of an answer
 
 
 def shape(config: type[PretrainedConfig], *numbers: int) -> PretrainedConfig:
@@ -69,22 +58,15 @@ def shape(config: type[PretrainedConfig], *numbers: int) -> PretrainedConfig:
 QWEN_7B = shape(Qwen2Config, 3584, 18944, 28, 28, 4, 152064)
 QWEN_32B = shape(Qwen2Config, 5120, 27648, 64, 40, 8, 152064)
 LLAMA_3B = shape(LlamaConfig, 3072, 8192, 28, 24, 8, 128256)
-# Nodes: Skywork-OR1 had 64 to 128 GPUs for its 7B, 256 for its 32B. Answers: at 8k the paper's Fig. 6 (4.6k to 7.3k
-# tokens); the longer ones are assumptions.
+# Skywork-OR1 had 64 to 128 GPUs for its 7B, 256 for its 32B.
 RUNS = {
-    "octothinker_3b": Run(LLAMA_3B, 1, 6_000),
-    "r1_distill_qwen_7b_8k": Run(QWEN_7B, 1, 6_000),
-    "r1_distill_qwen_7b": Run(QWEN_7B, 8, 12_000),
-    "r1_distill_qwen_32b": Run(QWEN_32B, 32, 12_000),
-    "bp_math_7b": Run(QWEN_7B, 16, 20_000),
-    "bp_math_32b": Run(QWEN_32B, 32, 20_000),
+    "octothinker_3b": Run(LLAMA_3B, 1),
+    "r1_distill_qwen_7b_8k": Run(QWEN_7B, 1),
+    "r1_distill_qwen_7b": Run(QWEN_7B, 8),
+    "r1_distill_qwen_32b": Run(QWEN_32B, 32),
+    "bp_math_7b": Run(QWEN_7B, 16),
+    "bp_math_32b": Run(QWEN_32B, 32),
 }
-
-
-class Gpu(NamedTuple):
-    memory: float  # bytes
-    flops: float  # a second, bf16
-    bandwidth: float  # bytes a second
 
 
 class Model(NamedTuple):
@@ -94,7 +76,7 @@ class Model(NamedTuple):
     kv_bytes: int  # KV cache of one token over all GPUs of an engine
 
 
-def measure(config: PretrainedConfig) -> Model:
+def model_of(config: PretrainedConfig) -> Model:
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
     unit = max(sum(p.numel() for p in model.model.layers[0].parameters()), model.lm_head.weight.numel())
@@ -122,99 +104,66 @@ def update_memory(model: Model, config: DictConfig, gpus: int) -> dict[str, floa
     }
 
 
-def rollout_memory(model: Model, config: DictConfig, gpus: int, gpu: Gpu) -> dict[str, float]:
-    """Bytes on one GPU while vLLM samples, and those of the trainer that stay there."""
+def rollout_memory(model: Model, config: DictConfig, gpus: int, memory: float) -> dict[str, float]:
+    """Bytes on one GPU with so much memory while vLLM samples, and those of the trainer that stay there."""
     rollout, fsdp = config.actor_rollout_ref.rollout, config.actor_rollout_ref.actor.fsdp_config
     weights = 2 * model.parameters / rollout.tensor_model_parallel_size
     staying = (not fsdp.param_offload) * 4 + (not fsdp.optimizer_offload) * 8
-    cache = rollout.gpu_memory_utilization * gpu.memory - weights
+    cache = rollout.gpu_memory_utilization * memory - weights
     return {"vLLM": weights, "KV cache": cache, "staying": staying * model.parameters / gpus}
 
 
-def cached_tokens(model: Model, config: DictConfig, gpu: Gpu) -> float:
-    """Tokens that the KV cache of one engine holds."""
-    engine = config.actor_rollout_ref.rollout.tensor_model_parallel_size
-    return rollout_memory(model, config, 1, gpu)["KV cache"] * engine / model.kv_bytes
-
-
-def fits(model: Model, config: DictConfig, gpus: int, gpu: Gpu) -> bool:
+def fits(model: Model, config: DictConfig, gpus: int, memory: float) -> bool:
     """Whether memory suffices and verl's divisions come out even."""
     actor, rollout = config.actor_rollout_ref.actor, config.actor_rollout_ref.rollout
     ranks, uneven = divmod(gpus, actor.ulysses_sequence_parallel_size)
     if uneven or gpus % rollout.tensor_model_parallel_size or actor.ppo_mini_batch_size * rollout.n % ranks:
         return False
-    sampling = rollout_memory(model, config, gpus, gpu)
+    sampling = rollout_memory(model, config, gpus, memory)
+    cached_tokens = sampling["KV cache"] * rollout.tensor_model_parallel_size / model.kv_bytes
     return (
-        sum(update_memory(model, config, gpus).values()) + RESERVED <= (1 - HEADROOM) * gpu.memory
-        and sum(sampling.values()) + RESERVED <= gpu.memory
-        and cached_tokens(model, config, gpu) >= rollout.max_model_len  # vLLM wants room for one sequence
+        sum(update_memory(model, config, gpus).values()) + RESERVED <= (1 - HEADROOM) * memory
+        and sum(sampling.values()) + RESERVED <= memory
+        and cached_tokens >= rollout.max_model_len  # vLLM wants room for one sequence
     )
 
 
-def answers(config: DictConfig) -> int:
-    return config.data.train_batch_size * config.actor_rollout_ref.rollout.n
-
-
-def update_seconds(model: Model, config: DictConfig, gpus: int, gpu: Gpu, response: int, mfu: float = MFU) -> float:
-    lengths = [PROMPT + response] * answers(config)
-    tera = ESTIMATE_FUNC[model.config.model_type](model.config, sum(lengths), lengths, 1)
-    return tera * 1e12 / (gpus * gpu.flops * mfu)
-
-
-def rollout_seconds(model: Model, config: DictConfig, gpus: int, gpu: Gpu, response: int) -> float:
-    rollout, engine = config.actor_rollout_ref.rollout, config.actor_rollout_ref.rollout.tensor_model_parallel_size
-    share = answers(config) * engine / gpus
-    together = min(rollout.max_num_seqs, cached_tokens(model, config, gpu) / (PROMPT + response))
-    steps = config.data.max_response_length + response * max(0, share / together - 1)
-    cache = share * response * (PROMPT + response / 2) * model.kv_bytes
-    return (steps * 2 * model.parameters + cache) / engine / (gpu.bandwidth * BANDWIDTH_SHARE)
-
-
-def row(name: str, model: Model, config: DictConfig, what: str, nodes: int, options, gpu: Gpu) -> dict[str, str]:
-    gpus, response = nodes * options.gpus_per_node, RUNS[name].response
-    update, sampling = update_memory(model, config, gpus), rollout_memory(model, config, gpus, gpu)
+def row(name: str, model: Model, config: DictConfig, cluster: str, nodes: int, options) -> dict[str, str]:
+    gpus, memory = nodes * options.gpus_per_node, options.gpu_memory * GB
+    update, sampling = update_memory(model, config, gpus), rollout_memory(model, config, gpus, memory)
     gb = {**update, "peak": sum(update.values()) + RESERVED, **sampling}
     gb["host a node"] = (12 * model.parameters / gpus - gb.pop("staying")) * options.gpus_per_node
     gb["checkpoint"] = 12 * model.parameters
-    sample = rollout_seconds(model, config, gpus, gpu, response)
-    train = update_seconds(model, config, gpus, gpu, response, options.mfu)
     return {
         "run": name,
-        "cluster": what if fits(model, config, gpus, gpu) else f"{what}: DOES NOT FIT",
+        "cluster": cluster if fits(model, config, gpus, memory) else f"{cluster}: DOES NOT FIT",
         "GPUs": f"{nodes} x {options.gpus_per_node}",
         **{k: f"{v / GB:.0f}" if v >= 9.5 * GB else f"{v / GB:.1f}" for k, v in gb.items()},
-        "tokens a step": f"{answers(config) * (PROMPT + response) / 1e6:.0f}M",
-        "minutes: rollout + update": f"{sample / 60:.0f} + {train / 60:.0f}",
-        "hours for 100 steps": f"{100 * (sample + train) / SHARE / 3600:.0f}",
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="*", metavar="RECIPE", help=f"of {', '.join(RUNS)}; without: all")
+    parser.add_argument("runs", nargs="*", metavar="RECIPE", help=f"of {', '.join(RUNS)}")
     parser.add_argument("--model", metavar="PATH", help="a folder with a config.json, in the place of the run's shape")
     parser.add_argument("--nodes", type=int, help="without: the smallest number that fits and the recommended one")
     parser.add_argument("--gpus-per-node", type=int, default=8)
     parser.add_argument("--gpu-memory", type=float, default=80, metavar="GB")
-    parser.add_argument("--tflops", type=float, default=get_device_flops(device_name="H100"), help="of a GPU in bf16")
-    parser.add_argument("--bandwidth", type=float, default=3.35, metavar="TB/s", help="of a GPU's memory")
-    parser.add_argument("--mfu", type=float, default=MFU, help="of the update (%(default)s)")
     options = parser.parse_args()
     if unknown := [name for name in options.runs if name not in RUNS]:
         parser.error(f"RECIPE must be one of {', '.join(RUNS)}, got {unknown[0]}")
-    gpu = Gpu(options.gpu_memory * GB, options.tflops * 1e12, options.bandwidth * 1e12)
 
     rows = []
     for name in options.runs or RUNS:
         config = settings(name)
-        model = measure(AutoConfig.from_pretrained(options.model) if options.model else RUNS[name].shape)
-        enough = (n for n in range(1, 65) if fits(model, config, n * options.gpus_per_node, gpu))
-        clusters = {"smallest": next(enough, None), "recommended": -(-RUNS[name].nodes * 8 // options.gpus_per_node)}
-        for what, nodes in ({"yours": options.nodes} if options.nodes else clusters).items():
+        model = model_of(AutoConfig.from_pretrained(options.model) if options.model else RUNS[name].shape)
+        gpus, memory = options.gpus_per_node, options.gpu_memory * GB
+        enough = (n for n in range(1, 65) if fits(model, config, n * gpus, memory))
+        clusters = {"smallest": next(enough, None), "recommended": -(-RUNS[name].nodes * 8 // gpus)}
+        for cluster, nodes in ({"yours": options.nodes} if options.nodes else clusters).items():
             if nodes:
-                rows.append(row(name, model, config, what, nodes, options, gpu))
-    for cells in (rows[0], ["---"] * len(rows[0]), *(r.values() for r in rows)):
-        print(f"| {' | '.join(cells)} |")
+                rows.append(row(name, model, config, cluster, nodes, options))
+    print(as_markdown([list(rows[0]), *(list(r.values()) for r in rows)]))
     print(
         f"\nGB for one GPU, but for the host's, the node's and the checkpoint's. peak: the six before it and "
         f"{RESERVED / GB:.0f} GB in reserve. An estimate, not a run."

@@ -15,10 +15,11 @@ from latex2sympy2_extended import NormalizationConfig
 from math_verify import LatexExtractionConfig, parse, verify
 from mpmath import mp
 
+from .brackets import balanced
 from .compare import Numbers, rounds
 from .expression import FUNCTIONS, Tree
 from .identity import TooLargeError, identical, real_value, same_equation
-from .parse import Value, balanced
+from .value import Value
 
 _LATEX = [
     LatexExtractionConfig(

@@ -28,10 +28,10 @@ from fractions import Fraction
 from functools import reduce
 from itertools import pairwise
 
-from . import realsets
 from .expression import has, literal, names, substitute
-from .parse import Value, formula_of, is_name, is_simple_name, is_variable
+from .realsets import FLIPPED, formula_of, same_set
 from .units import Unit
+from .value import Value, is_name, is_simple_name, is_variable
 from .words import choices, phrase, same_words
 
 OPERATORS = re.compile(
@@ -119,9 +119,9 @@ def equal(gold: Value, answer: Value, algebra) -> bool:
         case _, "equation":
             return _same_as_chain(gold, answer, algebra)
         case "relation", "relation":
-            turned = tuple(_TURNED.get(mark, mark) for mark in answer.marks[::-1])
-            sides = ((answer.marks, answer.parts), (turned, answer.parts[::-1]))
-            return any(gold.marks == marks and _each(gold.parts, parts, algebra) for marks, parts in sides)
+            turned = tuple(FLIPPED.get(sign, sign) for sign in answer.signs[::-1])
+            sides = ((answer.signs, answer.parts), (turned, answer.parts[::-1]))
+            return any(gold.signs == signs and _each(gold.parts, parts, algebra) for signs, parts in sides)
     return _same_parts(gold, answer, algebra)
 
 
@@ -129,23 +129,23 @@ def _same_parts(gold: Value, answer: Value, algebra) -> bool:
     match gold.kind, answer.kind:
         case (("list" | "set"), ("list" | "set")):
             return _same_elements(gold.parts, answer.parts, algebra)
-        case "list" | "set", "scalar" if answer.parts:  # 1,234 where the ground truth is a list
+        case "list" | "set", "scalar" if answer.other_reading:  # 1,234 where the ground truth is a list
+            return equal(gold, answer.other_reading, algebra)
+        case "list" | "set", "named" if len({name[0] for name in answer.names}) == 1:  # x_1=3, x_2=5
             return _same_elements(gold.parts, answer.parts, algebra)
-        case "list" | "set", "named" if len({name[0] for name in answer.marks}) == 1:  # x_1=3, x_2=5
-            return _same_elements(gold.parts, answer.parts, algebra)
-        case ("scalar", "list") | ("list", "scalar") if answer.number is not None and gold.number is not None:  # 0,5
-            return _same_quantity(gold, answer, algebra)
+        case "scalar", "list" if answer.other_reading:  # 0,5
+            return equal(gold, answer.other_reading, algebra)
+        case "list", "scalar" if gold.other_reading:
+            return equal(gold.other_reading, answer, algebra)
         case "named", "named":
-            named = dict(zip(answer.marks, answer.parts, strict=True))
-            return set(gold.marks) == set(named) and _each(gold.parts, [named[name] for name in gold.marks], algebra)
+            named = dict(zip(answer.names, answer.parts, strict=True))
+            return set(gold.names) == set(named) and _each(gold.parts, [named[name] for name in gold.names], algebra)
         case "named", "list" if "equation" not in [part.kind for part in answer.parts]:
             return _each(gold.parts, answer.parts, algebra)
         case ("named", "tuple") | ("tuple", "named"):
-            return _each(
-                *(_by_name(value) if value.kind == "named" else value.parts for value in (gold, answer)), algebra
-            )
+            return _each(_by_name(gold), _by_name(answer), algebra)
         case "tuple", "tuple":
-            return gold.marks[0] == answer.marks[0] and _each(gold.parts, answer.parts, algebra)
+            return gold.brackets == answer.brackets and _each(gold.parts, answer.parts, algebra)
         case "matrix", "matrix":
             sizes = [[len(row) for row in value.parts] for value in (gold, answer)]
             return sizes[0] == sizes[1] and _each(sum(gold.parts, ()), sum(answer.parts, ()), algebra)
@@ -159,15 +159,12 @@ def _same_parts(gold: Value, answer: Value, algebra) -> bool:
         case ("ratio", "scalar") | ("scalar", "ratio"):
             return _same_ratio(gold, answer)
         case "based", "based":
-            return gold.marks == answer.marks
+            return (gold.core, gold.base) == (answer.core, answer.base)
         case "based", "scalar":  # the base is the one that was asked for
-            return "_" not in answer.text and gold.marks[0] == answer.core.lstrip("0")
+            return "_" not in answer.text and gold.core == answer.core.lstrip("0")
         case "scalar", "scalar":
             return _same_quantity(gold, answer, algebra)
     return False
-
-
-_TURNED = {"<": ">", ">": "<", "\\le": "\\ge", "\\ge": "\\le"}
 
 
 def _each(gold, answer, algebra) -> bool:
@@ -257,10 +254,12 @@ def _same_ratio(gold: Value, answer: Value) -> bool:
 
 
 def _same_reals(gold: Value, answer: Value, algebra) -> bool:
-    if (gold.name and answer.name and gold.name != answer.name) or (has_operator(answer) and not has_operator(gold)):
+    if (gold.letter and answer.letter and gold.letter != answer.letter) or (
+        has_operator(answer) and not has_operator(gold)
+    ):
         return False
     formulas = formula_of(gold), formula_of(answer)
-    return all(formulas) and realsets.same_set(*formulas, algebra)
+    return all(formulas) and same_set(*formulas, algebra)
 
 
 def _same_elements(gold: tuple, answer: tuple, algebra) -> bool:
@@ -280,15 +279,15 @@ def _same_elements(gold: tuple, answer: tuple, algebra) -> bool:
 
 def _by_name(value: Value) -> tuple:
     """The values as the coordinates of a tuple: as written in (y,x) = (1,2), by name in y=1, x=2."""
-    if value.core == "tuple":
+    if value.in_order or value.kind == "tuple":
         return value.parts
-    return tuple(part for _, part in sorted(zip(value.marks, value.parts, strict=True)))
+    return tuple(part for _, part in sorted(zip(value.names, value.parts, strict=True)))
 
 
 def _coordinates(value: Value) -> tuple:
     """The entries of a tuple in round brackets, or of a matrix of one row or column."""
     if value.kind == "tuple":
-        return value.parts if value.marks[0] == "()" else ()
+        return value.parts if value.brackets == "()" else ()
     one = len(value.parts) == 1 or all(len(row) == 1 for row in value.parts)
     return tuple(entry for row in value.parts for entry in row) if one else ()
 
@@ -318,7 +317,7 @@ def _same_equations(gold: Value, answer: Value, algebra) -> bool:
     first = gold.parts[0].text, answer.parts[0].text
     if all(map(is_name, first)):
         if first[0] and (first[0] == first[1] or set(first) <= _FUNCTION_VALUES):
-            rest = answer._replace(text="", parts=answer.parts[1:], marks=answer.marks[1:])
+            rest = answer._replace(text="", parts=answer.parts[1:], signs=answer.signs[1:])
             return equal(gold.parts[-1], rest if len(rest.parts) > 1 else rest.parts[0], algebra)
         if all(map(is_variable, first)) and any(side.number is not None for side in answer.parts):
             return False  # x = 5, y = 5
@@ -329,24 +328,24 @@ def _same_equations(gold: Value, answer: Value, algebra) -> bool:
 
 def _same_as_chain(gold: Value, chain: Value, algebra) -> bool:
     """A value and a chain of equations (rule 9)."""
-    sides, marks = chain.parts, chain.marks
+    sides, signs = chain.parts, chain.signs
     if is_name(sides[-1].text) and gold.number is not None:  # 42 = x
-        sides, marks = tuple(side for side in sides if not is_name(side.text)), ("=",) * len(sides)
-    pairs = zip(pairwise(sides), marks, strict=False)
-    if not sides or not all(_consistent(*pair, mark, algebra) for pair, mark in pairs):
+        sides, signs = tuple(side for side in sides if not is_name(side.text)), ("=",) * len(sides)
+    pairs = zip(pairwise(sides), signs, strict=False)
+    if not sides or not all(_consistent(*pair, sign, algebra) for pair, sign in pairs):
         return False
-    if "\\approx" in marks and equal(gold, exact := sides[marks.index("\\approx")], algebra):  # \sqrt{2} \approx 1.414
+    if "\\approx" in signs and equal(gold, exact := sides[signs.index("\\approx")], algebra):  # \sqrt{2} \approx 1.414
         inexact = exact.kind == "scalar" and (exact.number is None or not _ends(exact.number))
         return inexact and _written_places(sides[-1].core) > 0
     if not equal(gold, sides[-1], algebra):
         return False
-    before = [side for side, mark in zip(sides[:-1], marks, strict=False) if mark != "\\approx" and _is_constant(side)]
+    before = [side for side, sign in zip(sides[:-1], signs, strict=False) if sign != "\\approx" and _is_constant(side)]
     return sides[-1].kind != "scalar" or all(_same_quantity(side, sides[-1], algebra) for side in before)
 
 
-def _consistent(left: Value, right: Value, mark: str, algebra) -> bool:
+def _consistent(left: Value, right: Value, sign: str, algebra) -> bool:
     """Whether two numbers of a chain agree, the second a written one."""
-    if right.number is not None and mark == "\\approx":
+    if right.number is not None and sign == "\\approx":
         exact = algebra.real(left) if _is_constant(left) else None
         return exact is None or rounds(right.number, exact, _written_places(right.core))
     return left.number is None or right.number is None or _same_quantity(left, right, Numbers())

@@ -13,9 +13,11 @@ from functools import lru_cache
 from weakref import WeakKeyDictionary
 
 from . import extract
+from .brackets import nesting
 from .compare import NeedsAlgebraError, Numbers, equal
-from .parse import nesting, read, vote
+from .parse import read
 from .pool import pool_of
+from .value import vote
 
 logger = logging.getLogger("math_reward")
 FAILED = ("timed_out", "error")

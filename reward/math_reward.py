@@ -6,7 +6,7 @@
 
 The way of an answer, each step a file of this folder:
 
-    response -- extract --> the last box -- latex, parse (words, units, expression) --> a value
+    response -- extract --> the last box -- latex, parse (quantity, realsets) --> a value
     value and the ground truth's value -- compare (realsets) --> verdict, here if written numbers and words decide it
                                        -- pool, worker: compare with algebra (identity, math-verify) --> verdict
     verdict -- grade --> the dict that verl gets

@@ -8,9 +8,74 @@ A comma means "and" where "or" would leave nothing out (x > -1, x < 3), "or" whe
 (x < -1, x > 3), and is not read elsewhere (x > 2, x > 7).
 """
 
+import re
+
 from .expression import names
+from .quantity import read_quantity
+from .value import Value, is_assignment, scalar_of
 
 Formula = tuple
+EVERYTHING = ("and",)
+FLIPPED = {">": "<", "\\ge": "\\le", "<": ">", "\\le": "\\ge", "\\ne": "\\ne"}
+_UNKNOWN = re.compile(r"(?P<minus>-?)(?P<letter>[a-zA-Z])|\|(?P<inside>[a-zA-Z])(?:(?P<sign>[+-])(?P<shift>[^|]+))?\|")
+
+
+def half(sign: str, bound: Value) -> Formula:
+    """The formula of x > bound, or of another sign."""
+    if bound.core.endswith("\\infty"):
+        return EVERYTHING
+    return ("low" if sign in (">", "\\ge") else "high", sign in ("\\ge", "\\le"), bound)
+
+
+def point(value: Value) -> Formula:
+    return ("and", half("\\ge", value), half("\\le", value))
+
+
+def formula_of(value: Value) -> Formula | None:
+    """The formula of a value that is a set of reals, or that is one real number x=1; None for any other."""
+    if value.kind == "reals":
+        return value.formula
+    if value.kind == "tuple" and len(value.parts) == 2 and not value.is_point:
+        low, high = value.parts
+        if low.core == "\\infty" or high.core == "-\\infty":
+            return None
+        left, right = value.brackets
+        return ("and", half("\\ge" if left == "[" else ">", low), half("\\le" if right == "]" else "<", high))
+    if value.kind in ("set", "list"):
+        formulas = [formula_of(part) if part.kind in ("scalar", "tuple") else None for part in value.parts]
+        return ("or", *formulas) if all(formulas) and "and" not in value.joints else None
+    if is_assignment(value):
+        value = value.parts[1]
+    return point(value) if value.kind == "scalar" else None
+
+
+def unknown_of(side: str) -> str:
+    """The letter of x, -x, |x| and |x - a|, which a condition can be about."""
+    match = _UNKNOWN.fullmatch(side)
+    return (match["letter"] or match["inside"]) if match else ""
+
+
+def condition(side: str, sign: str, other: Value) -> Formula | None:
+    r"""The formula of "side sign other", where the side is an `unknown_of` or a name; None where it is none."""
+    unknown = _UNKNOWN.fullmatch(side)
+    plain = unknown is None or unknown["letter"]
+    if sign in ("\\in", "\\ne"):
+        formula = formula_of(other) if plain and (sign == "\\ne" or other.kind != "scalar") else None
+        return ("not", formula) if formula and sign == "\\ne" else formula
+    if sign not in FLIPPED or other.kind != "scalar":
+        return None
+    if plain and not (unknown and unknown["minus"]):
+        return half(sign, other)
+    if other.tree is None:
+        return None
+    if plain:  # -x > -1
+        return half(FLIPPED[sign], scalar_of(("-", other.tree)))
+    if (center := read_quantity(unknown["shift"] or "0").tree) is None:
+        return None
+    center = ("-", center) if unknown["sign"] == "+" else center
+    low, high = (scalar_of(("+", center, radius)) for radius in (("-", other.tree), other.tree))
+    within = sign in ("<", "\\le")  # |x - a| < b
+    return ("and" if within else "or", half(FLIPPED[sign], low), half(sign, high))
 
 
 def same_set(gold: Formula, answer: Formula, algebra) -> bool:

@@ -21,7 +21,7 @@ from base64 import b64decode
 
 from .compare import equal
 from .identity import TooLargeError
-from .parse import Value
+from .value import Value
 
 
 def answer_request(request: dict, algebra) -> dict:

@@ -1,9 +1,10 @@
 """Makes the paper's data sets into parquet files in verl's schema.
 
     python -m recipe.data.prepare_data skywork-7b aime24 aime25 math500 -o DIR
-    python -m recipe.data.prepare_data math500 -o DIR --source PATH    a local copy: a parquet or JSON file, or a folder
+    python -m recipe.data.prepare_data math500 -o DIR --source PATH
 
-Each NAME becomes DIR/NAME.parquet, as a whole or not at all, the same bytes from the same source.
+Each NAME becomes DIR/NAME.parquet, as a whole or not at all, the same bytes from the same source. PATH is a local copy:
+a parquet or JSON file, or a folder.
 
 skywork-7b, skywork-32b: Skywork-OR1-RL-Data, split math, with 1 <= model_difficulty[model] <= 15: the problems that the
 R1-Distill of that size failed in some of 16 samples, not in all. aime24, aime25, math500: one row a problem.
@@ -27,9 +28,8 @@ from datasets import Dataset, load_dataset
 from datasets.exceptions import DatasetsError
 from tqdm import tqdm
 
+from recipe.common import load_reward, message, row_for_verl, write_together
 from recipe.data.local_copy import FORMATS, DataError, check_copy
-from recipe.files import write_together
-from recipe.grader import load_reward
 
 INSTRUCTION = (
     "Please reason step by step, and put your final answer within \\boxed{}."  # the words of R1-Distill's card
@@ -47,7 +47,7 @@ class Source:
     split: str
     rows: int  # of the training split, or problems of the test set
     difficulty: str | None = None  # Skywork: the model that was measured
-    kept: int | None = None  # Skywork: rows after the filter, a figure at second hand
+    rows_after_filter: int | None = None  # Skywork, a figure at second hand
 
 
 SOURCES = {
@@ -59,7 +59,7 @@ SOURCES = {
 }
 
 
-def say(what: str, count: int, note: str = "") -> None:
+def print_count(what: str, count: int, note: str = "") -> None:
     print(f"  {what:<58}{count:>9,}  {note}".rstrip(), flush=True)
 
 
@@ -96,7 +96,7 @@ def _load(source: Source, path: Path | None) -> Dataset:
     return load_dataset(FORMATS[path.suffix], data_files=str(path), split="train")
 
 
-def compared(name: str, count: int, is_copy: bool) -> str:
+def check_count(name: str, count: int, is_copy: bool) -> str:
     """The count against the known one. A local copy may be a sample.
 
     Raises:
@@ -112,35 +112,35 @@ def compared(name: str, count: int, is_copy: bool) -> str:
     )
 
 
-def field(row: dict, *keys: str):
+def nested_value(row: dict, *keys: str):
     """The value under nested keys; None where one of them is missing, null, or holds no fields.
 
-    >>> field({"a": {"b": 1}}, "a", "b"), field({"a": None}, "a", "b"), field({"a": "text"}, "a", "b")
-    (1, None, None)
+    >>> [nested_value(row, "a", "b") for row in ({"a": {"b": 1}}, {"a": None}, {"a": "text"})]
+    [1, None, None]
     """
     for key in keys:
         row = row.get(key) if isinstance(row, dict) else None
     return row
 
 
-def first(names: tuple[str, ...], row: dict):
+def first_value(names: tuple[str, ...], row: dict):
     """The value of the first of these columns that the row has, None if it has none."""
     return next((row[name] for name in names if row.get(name) is not None), None)
 
 
 def problem_of(row: dict) -> str | None:
     """The problem without anybody's instruction: a column of its own, or verl's `extra_info.raw_problem`."""
-    problem = first(PROBLEM_COLUMNS, row)
+    problem = first_value(PROBLEM_COLUMNS, row)
     if problem is None:
-        problem = field(row, "extra_info", "raw_problem")
+        problem = nested_value(row, "extra_info", "raw_problem")
     return problem.strip() if isinstance(problem, str) else None
 
 
 def answer_of(row: dict) -> str | None:
     """A column of its own, verl's ground truth, or a solution that is nothing but a box (math-ai/aime24)."""
-    answer = first(ANSWER_COLUMNS, row)
+    answer = first_value(ANSWER_COLUMNS, row)
     if answer is None:
-        answer = field(row, "reward_model", "ground_truth")
+        answer = nested_value(row, "reward_model", "ground_truth")
     if answer is None and (box := re.fullmatch(r"\s*\\boxed\{(.+)\}\s*", str(row.get("solution")))):
         answer = box[1]
     return None if answer is None else str(answer).strip()
@@ -151,19 +151,9 @@ def columns(row: dict) -> str:
     return ", ".join(name for name, value in row.items() if value is not None)
 
 
-def with_instruction(problem: str) -> str:
-    """The problem with INSTRUCTION, unless it asks for a box itself."""
-    return problem if "\\boxed" in problem else f"{problem}\n\n{INSTRUCTION}"
-
-
-def row_for_verl(data_source: str, prompt: str, gold: str, **extra_info) -> dict:
-    return {
-        "data_source": data_source,
-        "prompt": [{"role": "user", "content": prompt}],
-        "ability": "math",
-        "reward_model": {"style": "rule", "ground_truth": gold},
-        "extra_info": extra_info,
-    }
+def with_instruction(problem: str) -> list[dict]:
+    """The prompt: the problem with INSTRUCTION, unless it asks for a box itself."""
+    return [message("user", problem if "\\boxed" in problem else f"{problem}\n\n{INSTRUCTION}")]
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -171,20 +161,20 @@ def row_for_verl(data_source: str, prompt: str, gold: str, **extra_info) -> dict
 # --------------------------------------------------------------------------------------------------------------------
 
 
-def aime_gold(answer: str, found: Counter) -> str | None:
-    r"""An AIME answer as an integer from 0 to 999, None if it is no such integer; counts in `found` what had to go.
+def aime_gold(answer: str, changes: Counter) -> str | None:
+    r"""An AIME answer as an integer from 0 to 999, None if it is no such integer; counts in `changes` what had to go.
 
-    >>> found = Counter()
-    >>> aime_gold("025", found), aime_gold("336^\\circ", found), aime_gold("70", found), aime_gold("1000", found)
-    ('25', '336', '70', None)
-    >>> found["leading zeros"], found["degree signs"]
+    >>> changes = Counter()
+    >>> [aime_gold(answer, changes) for answer in ("025", "336^\\circ", "70", "1000")]
+    ['25', '336', '70', None]
+    >>> changes["leading zeros"], changes["degree signs"]
     (1, 1)
     """
     text = re.sub(r"\s*(\^\s*(\\circ|\{\s*\\circ\s*\})|\u00b0)$", "", answer.strip("$ "))
     if not re.fullmatch(r"\d{1,3}", text):
         return None
-    found["degree signs"] += text != answer.strip("$ ")
-    found["leading zeros"] += text != str(int(text))
+    changes["degree signs"] += text != answer.strip("$ ")
+    changes["leading zeros"] += text != str(int(text))
     return str(int(text))
 
 
@@ -234,25 +224,25 @@ def test_set(name: str, rows: Dataset, is_copy: bool) -> list[dict]:
         DataError: if a row lacks something, if an answer is not one of AIME's or cannot be read by the grader, or if
             the hub's copy has not as many problems as it is known to have.
     """
-    problems, found = without_repeats(rows), Counter()
+    problems, changes = without_repeats(rows), Counter()
     made = []
     for index, (problem, (number, row)) in enumerate(problems.items()):
-        gold = aime_gold(answer_of(row), found) if name.startswith("aime") else answer_of(row)
+        gold = aime_gold(answer_of(row), changes) if name.startswith("aime") else answer_of(row)
         if gold is None:
             raise DataError(
                 f"row {number} (the first is 0): an AIME answer must be an integer from 0 to 999, got "
                 f"{answer_of(row)!r}"
             )
-        identity = str(first(ID_COLUMNS, row) or index)
+        identity = str(first_value(ID_COLUMNS, row) or index)
         made.append(row_for_verl(name, with_instruction(problem), gold, index=index, split="test", id=identity))
-    say("repeated problems dropped", len(rows) - len(problems))
+    print_count("repeated problems dropped", len(rows) - len(problems))
     if name.startswith("aime"):
-        say("answers with leading zeros, made plain", found["leading zeros"])
-        say("answers with a degree sign, made plain", found["degree signs"])
-    say("prompts that asked for a box themselves", sum("\\boxed" in problem for problem in problems))
-    say("problems", len(problems), compared(name, len(problems), is_copy))
-    if bad := unreadable([row["reward_model"]["ground_truth"] for row in made], name):
-        raise DataError(f"the grader cannot read {len(bad)} of the answers: {', '.join(sorted(bad))}")
+        print_count("answers with leading zeros, made plain", changes["leading zeros"])
+        print_count("answers with a degree sign, made plain", changes["degree signs"])
+    print_count("prompts that asked for a box themselves", sum("\\boxed" in problem for problem in problems))
+    print_count("problems", len(problems), check_count(name, len(problems), is_copy))
+    if unread := unreadable([row["reward_model"]["ground_truth"] for row in made], name):
+        raise DataError(f"the grader cannot read {len(unread)} of the answers: {', '.join(sorted(unread))}")
     return made
 
 
@@ -271,11 +261,11 @@ def check_skywork(rows: Dataset) -> None:
         prompt = row.get("prompt")
         texts = {
             "data_source": row.get("data_source"),
-            "prompt[0].content": field(prompt[0], "content") if isinstance(prompt, list) and prompt else None,
-            "reward_model.ground_truth": field(row, "reward_model", "ground_truth"),
+            "prompt[0].content": nested_value(prompt[0], "content") if isinstance(prompt, list) and prompt else None,
+            "reward_model.ground_truth": nested_value(row, "reward_model", "ground_truth"),
         }
         missing = [name for name, text in texts.items() if not (isinstance(text, str) and text.strip())]
-        missing += ["extra_info.index"] if field(row, "extra_info", "index") is None else []
+        missing += ["extra_info.index"] if nested_value(row, "extra_info", "index") is None else []
         if missing:
             raise DataError(f"row {number} (the first is 0) needs {', '.join(missing)}; its columns: {columns(row)}")
 
@@ -301,26 +291,26 @@ def skywork(name: str, rows: Dataset, is_copy: bool) -> tuple[Dataset, set[str]]
     """
     check_skywork(rows)
     source, model = SOURCES[name], SOURCES[name].difficulty
-    say("rows", len(rows), compared(name, len(rows), is_copy))
-    difficulties = [field(extra, "model_difficulty", model) for extra in rows["extra_info"]]
+    print_count("rows", len(rows), check_count(name, len(rows), is_copy))
+    difficulties = [nested_value(extra, "model_difficulty", model) for extra in rows["extra_info"]]
     if None in difficulties:
-        say(f"rows without a model_difficulty of {model}", difficulties.count(None), "left out")
+        print_count(f"rows without a model_difficulty of {model}", difficulties.count(None), "left out")
     kept = [i for i, difficulty in enumerate(difficulties) if difficulty is not None and 1 <= difficulty <= 15]
-    near = abs(len(kept) - source.kept) <= 0.01 * source.kept
-    known = f"{source.kept:,} are said to be, at second hand"
-    say(f"1 <= model_difficulty[{model}] <= 15", len(kept), known if near else f"WARNING: about {known}")
+    near = abs(len(kept) - source.rows_after_filter) <= 0.01 * source.rows_after_filter
+    known = f"{source.rows_after_filter:,} are said to be, at second hand"
+    print_count(f"1 <= model_difficulty[{model}] <= 15", len(kept), known if near else f"WARNING: about {known}")
 
     chosen = rows.select(kept)
     golds = [reward_model["ground_truth"] for reward_model in chosen["reward_model"]]
-    bad = unreadable(golds, name)
-    say("rows whose gold the grader cannot read, left out", sum(gold in bad for gold in golds))
+    unread = unreadable(golds, name)
+    print_count("rows whose gold the grader cannot read, left out", sum(gold in unread for gold in golds))
     asked = sum("\\boxed" in prompt[0]["content"] for prompt in chosen["prompt"])
-    say("prompts that asked for a box themselves", asked)
-    chosen = chosen.select([i for i, gold in enumerate(golds) if gold not in bad])
+    print_count("prompts that asked for a box themselves", asked)
+    chosen = chosen.select([i for i, gold in enumerate(golds) if gold not in unread])
     if not len(chosen):
         raise DataError(f"no row is left with 1 <= model_difficulty[{model}] <= 15 and a gold that the grader can read")
     made = chosen.map(lambda row: skywork_row(row, model), remove_columns=chosen.column_names, desc=f"{name}: rows")
-    return made, bad
+    return made, unread
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -340,17 +330,17 @@ def prepare(name: str, directory: Path, path: Path | None) -> None:
     if path is not None:
         check_copy(path)
     try:
-        made, bad = rows_for_verl(name, path)
+        made, unread = rows_for_verl(name, path)
     except DataError as error:
         raise DataError(f"{place}: {error}") from error
     output, left_out = directory / f"{name}.parquet", directory / f"{name}.left_out.json"
     writers = {output: made.to_parquet}
-    if bad:
-        writers[left_out] = lambda temporary: temporary.write_text(json.dumps(sorted(bad), indent=1) + "\n")
+    if unread:
+        writers[left_out] = lambda temporary: temporary.write_text(json.dumps(sorted(unread), indent=1) + "\n")
     write_together(writers)
-    say("rows written", len(made), f"{output}")
-    if bad:
-        say("golds left out", len(bad), f"listed in {left_out}")
+    print_count("rows written", len(made), f"{output}")
+    if unread:
+        print_count("golds left out", len(unread), f"listed in {left_out}")
     else:
         left_out.unlink(missing_ok=True)  # of an earlier run
 
@@ -379,8 +369,8 @@ def main() -> None:
     args = parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that a terminated run, too, removes what it began
     outputs = [args.output / f"{name}.parquet" for name in args.names]
-    if not args.force and (there := [str(path) for path in outputs if path.exists()]):
-        sys.exit(f"{', '.join(there)} is there already: --force writes it anew")
+    if not args.force and (existing := [str(path) for path in outputs if path.exists()]):
+        sys.exit(f"{', '.join(existing)} is there already: --force writes it anew")
     try:
         args.output.mkdir(parents=True, exist_ok=True)
         for name in args.names:

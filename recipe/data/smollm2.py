@@ -21,7 +21,7 @@ from pathlib import Path
 from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from recipe.files import write_together
+from recipe.common import message, row_for_verl, write_together
 
 SOLVED = ((12, 5), (8, 6))
 NUMBERS = range(2, 31)
@@ -30,27 +30,18 @@ HUB = "HuggingFaceTB/SmolLM2-135M-Instruct"
 END = "<|im_end|>"  # the last token of a turn, id 2; the GGUF file names <|im_start|>
 
 
-def turn(role: str, content: str) -> dict[str, str]:
-    return {"role": role, "content": content}
-
-
 def row(a: int, b: int, split: str, index: int) -> dict:
     """A sum in verl's schema.
 
-    >>> [message["content"] for message in row(2, 3, "train", 0)["prompt"][-2:]]
+    >>> [turn["content"] for turn in row(2, 3, "train", 0)["prompt"][-2:]]
     ['8 + 6 = 14. The answer is \\\\boxed{14}.', '2 + 3']
     """
     prompt = []
     for x, y in SOLVED:
         answer = f"{x} + {y} = {x + y}. The answer is \\boxed{{{x + y}}}."
-        prompt += [turn("user", f"{x} + {y}"), turn("assistant", answer)]
-    return {
-        "data_source": "sums",
-        "prompt": [*prompt, turn("user", f"{a} + {b}")],
-        "ability": "math",
-        "reward_model": {"style": "rule", "ground_truth": str(a + b)},
-        "extra_info": {"index": index, "split": split},
-    }
+        prompt += [message("user", f"{x} + {y}"), message("assistant", answer)]
+    prompt.append(message("user", f"{a} + {b}"))
+    return row_for_verl("sums", prompt, str(a + b), index=index, split=split)
 
 
 def sums() -> dict[str, list[dict]]:

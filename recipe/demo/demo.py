@@ -18,9 +18,9 @@ import pandas
 from tqdm import tqdm
 
 from bapo_verl.figures import FIGURES, draw_figure, read_run
-from recipe.process import SILENCE_SECONDS, Run, interrupt_on_signals
+from recipe.common import SILENCE_SECONDS, Run, interrupt_on_signals
 
-STORED = Path(__file__).with_name("grpo.parquet")  # of the experiment at commit 78b4995: the same 24 steps
+GRPO_RUNS = Path(__file__).with_name("grpo.parquet")  # of the experiment at commit 78b4995: the same 24 steps
 REWARD, RATE = "critic/score/mean", "actor/lr"
 
 COLUMNS = {  # what a line of the terminal shows: verl's metric and its format
@@ -73,20 +73,20 @@ def follow(run: Run) -> None:
             time.sleep(0.5)
 
 
-def stored(lr: float) -> pandas.DataFrame:
+def stored_grpo_runs(lr: float) -> pandas.DataFrame:
     """GRPO at this learning rate: a row a step, over its seeds; empty where there is none."""
-    table = pandas.read_parquet(STORED)
+    table = pandas.read_parquet(GRPO_RUNS)
     return table[abs(table["lr"] / lr - 1) < 1e-3].sort_values("step")
 
 
-def draw_beside(run: list, others: pandas.DataFrame, directory: Path) -> Path:
+def draw_beside(run: list, grpo: pandas.DataFrame, directory: Path) -> Path:
     """training.png: the run, and behind its reward the mean of the stored ones, with a band from lowest to highest."""
     figure, path = draw_figure(FIGURES["training"], {"this run": [run]}), directory / "training.png"
-    if len(others):
+    if len(grpo):
         reward = figure.axes[0]
-        band = [others[column] for column in ("reward_lowest", "reward_highest")]
-        reward.fill_between(others["step"], *band, color="0.85", zorder=0)
-        reward.plot(others["step"], others["reward"], color="0.5", zorder=0, label="stored runs of GRPO")
+        band = [grpo[column] for column in ("reward_lowest", "reward_highest")]
+        reward.fill_between(grpo["step"], *band, color="0.85", zorder=0)
+        reward.plot(grpo["step"], grpo["reward"], color="0.5", zorder=0, label="stored runs of GRPO")
         reward.legend(fontsize=8, frameon=False)
     figure.savefig(path, dpi=110)
     return path
@@ -97,26 +97,26 @@ def draw_and_summarize(run: Run, directory: Path) -> str:
     history = read_run(run.metrics)
     trained = [(step, data) for step, data in history if "actor/bapo/rho" in data]
     accuracy = [v for _, data in history for k, v in data.items() if k.startswith("val-core/") and "/acc/mean@" in k]
-    others = stored(trained[-1][1][RATE])
+    grpo = stored_grpo_runs(trained[-1][1][RATE])
     rows = []
     if len(accuracy) > 1:
         rows.append(("accuracy on the test set", f"{accuracy[0]:.3f} before, {accuracy[-1]:.3f} after"))
     for name in ("rho_start", "rho", "c_low", "c_high"):
         values = [data[f"actor/bapo/{name}"] for _, data in trained]
         rows.append((name, f"mean {statistics.mean(values):.3f}, from {min(values):.3f} to {max(values):.3f}"))
-    rows += [("picture", draw_beside(history, others, directory)), ("metrics", run.metrics), ("log", run.log)]
-    return "\n".join([*(f"{name:<26}{value}" for name, value in rows), in_sentences(trained, others)])
+    rows += [("picture", draw_beside(history, grpo, directory)), ("metrics", run.metrics), ("log", run.log)]
+    return "\n".join([*(f"{name:<26}{value}" for name, value in rows), in_sentences(trained, grpo)])
 
 
-def in_sentences(run: list, others: pandas.DataFrame, last: int = 5) -> str:
+def in_sentences(run: list, grpo: pandas.DataFrame, last: int = 5) -> str:
     """What the bounds did, and where the run ended beside the stored ones: means over its last steps."""
     names = ("c_low", "c_high", "rho", "rho_start")
     low, high, rho, rho_start = (statistics.fmean(data[f"actor/bapo/{name}"] for _, data in run) for name in names)
     moved = sum(data["actor/bapo/steps"] > 0 for _, data in run)
     steps = [step for step, _ in run][-last:]
     reward = statistics.fmean(data[REWARD] for _, data in run[-last:])
-    same = others[others["step"].isin(steps)]
-    compared = (
+    same = grpo[grpo["step"].isin(steps)]
+    comparison = (
         f"In {same['seeds'].iloc[0]} stored runs of GRPO at the same learning rate: {same['reward'].mean():.2f} "
         f"(from {same['reward_lowest'].mean():.2f} to {same['reward_highest'].mean():.2f} at a step)."
         if len(same)
@@ -125,7 +125,7 @@ def in_sentences(run: list, others: pandas.DataFrame, last: int = 5) -> str:
     return (
         f"\nThe search moved the bounds in {moved} of {len(run)} steps, to {low:.2f} and {high:.2f} on average.\n"
         f"Positive tokens had {rho:.3f} of the loss; at the start of the path they would have had {rho_start:.3f}.\n"
-        f"Reward over the last {len(steps)} steps: {reward:.2f}. {compared}"
+        f"Reward over the last {len(steps)} steps: {reward:.2f}. {comparison}"
     )
 
 

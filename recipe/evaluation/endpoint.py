@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 import openai
 import pyarrow.parquet
 
+from recipe.common import waiting_bar
 from recipe.evaluation import EvaluationError
-from recipe.process import waiting_bar
 
 RETRIES = 8  # of a request, after 0.5, 1, 2, .. 8 seconds where the server does not say when
 TIMEOUT = openai.Timeout(3600, connect=10)  # a long answer takes many minutes, and the last token comes with the first

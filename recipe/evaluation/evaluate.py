@@ -32,20 +32,9 @@ from pathlib import Path
 import pyarrow.parquet
 from tqdm import tqdm
 
+from recipe.common import REWARD, Run, as_markdown, interrupt_on_signals, load_reward, waiting_bar, write_whole
 from recipe.evaluation import EvaluationError, endpoint
-from recipe.evaluation.scores import (
-    Sample,
-    as_markdown,
-    as_text,
-    published,
-    quoted_table,
-    reason_table,
-    score_table,
-    statistics,
-)
-from recipe.files import write_whole
-from recipe.grader import REWARD, load_reward
-from recipe.process import Run, interrupt_on_signals, waiting_bar
+from recipe.evaluation.scores import Sample, as_text, published, quoted_table, reason_table, score_table, statistics
 
 CONFIG = Path(__file__).resolve().parents[1] / "config"
 SETTINGS = {  # what decides the answers, by verl's key; the hardware does not
@@ -205,9 +194,10 @@ def read_generations(directory: Path) -> list[dict]:
 
 
 def grade(row: dict, reward) -> Sample:
-    """The verdict on one line of the dump. A prompt that ends in `<think>` leaves its closing to the answer."""
-    thinking = row["input"].rstrip().endswith("<think>")
-    verdict = reward.compute_score_sync("", row["output"], row["gts"], thinking=thinking)
+    """The verdict on one line of the dump, as the reward manager asked for it."""
+    from recipe.evaluation.length_reward_manager import opens_thoughts  # imports verl
+
+    verdict = reward.compute_score_sync("", row["output"], row["gts"], thinking=opens_thoughts(row["input"]))
     return Sample(
         problem=problem_of(row),
         correct=bool(verdict["acc"]),

@@ -10,6 +10,8 @@ from pathlib import PurePath
 
 import numpy as np
 
+from recipe.common import Table
+
 RESAMPLES = 10_000
 SEED = 0
 
@@ -147,8 +149,6 @@ def published(model: str, data_set: str) -> float | None:
 # Tables
 # --------------------------------------------------------------------------------------------------------------------
 
-Table = list[list[str]]  # the first row is the header
-
 
 def percent(share: float) -> str:
     return f"{100 * share:.1f}"
@@ -196,8 +196,3 @@ def as_text(table: Table) -> str:
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in table]
     return "\n".join(lines)
-
-
-def as_markdown(table: Table) -> str:
-    rule = ["---", *["---:"] * (len(table[0]) - 1)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in [table[0], rule, *table[1:]])

@@ -83,10 +83,9 @@ class Results:
         """Those with runs that judge, in the design's order."""
         return [name for name in self.plan.methods if name in set(self.judged["method"])]
 
-    def at(self, method: str, factor: float, runs: pandas.DataFrame | None = None) -> pandas.DataFrame:
-        """Runs of a method at its best rate times a factor: those that judge, if no others are given."""
-        rows = self.judged if runs is None else runs
-        rows = rows[rows["method"] == method]
+    def at(self, method: str, factor: float) -> pandas.DataFrame:
+        """The runs that judge a method at its best rate times a factor."""
+        rows = self.judged[self.judged["method"] == method]
         return rows[np.isclose(rows["lr"], factor * (self.best_rate(method) or math.nan))]
 
     def gate(self) -> dict[str, float]:

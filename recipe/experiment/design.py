@@ -44,18 +44,10 @@ class Plan:
     def read(cls) -> "Plan":
         return cls(yaml.safe_load(DESIGN.read_text()))
 
-    def run(self, method: str, lr: float, seed: int, chosen: pandas.DataFrame) -> PlannedRun:
-        bounds = self.bounds(method, chosen)
-        policy_loss = fixed(bounds) if bounds else self.methods[method]["policy_loss"]
-        return PlannedRun(method, lr, seed, self.design["shared"] | dict(lr=lr, seed=seed, policy_loss=policy_loss))
-
-    def bounds(self, method: str, chosen: pandas.DataFrame) -> list[float] | None:
-        """Of a method with fixed ones, to two digits."""
+    def run(self, method: str, lr: float, seed: int) -> PlannedRun:
         own = self.methods[method]
-        if "mean_of" not in own:
-            return own.get("bounds")
-        rows = chosen[(chosen["method"] == own["mean_of"]) & (chosen["lr"] == best_rate(chosen, own["mean_of"]))]
-        return [round(float(rows[bound].mean()), 2) for bound in ("c_low", "c_high")]
+        policy_loss = fixed(own["bounds"]) if "bounds" in own else own["policy_loss"]
+        return PlannedRun(method, lr, seed, self.design["shared"] | dict(lr=lr, seed=seed, policy_loss=policy_loss))
 
     def rates(self, method: str, chosen: pandas.DataFrame) -> list[float]:
         """The grid of a method, with the next rate where its best so far is at an end."""
@@ -67,16 +59,13 @@ class Plan:
         return [*rates, best * 2] if best == rates[-1] else rates
 
     def stages(self, summaries: Summaries) -> Iterator[list[PlannedRun]]:
-        """Lists of runs, each of which may depend on the results of those before it.
-
-        For each group of methods, the runs that choose their rates, and then those of the first look. The second look
-        comes last.
-        """
+        """Lists of runs, each of which may depend on the results of those before it: design.yaml, `order`."""
         chosen = summaries([])
-        for methods in self.design["order"]:
-            chosen = yield from self.choose(methods, chosen, summaries)
-            yield self.judging(methods, chosen, self.looks[0]["seeds"])
-        yield self.judging(list(self.methods), chosen, self.looks[1]["seeds"])
+        for look in self.looks:
+            for stage in self.design["order"]:
+                if unknown := [method for method in stage["methods"] if method not in set(chosen["method"])]:
+                    chosen = yield from self.choose(unknown, chosen, summaries)
+                yield self.judging(stage["methods"], stage["at"], chosen, look["seeds"])
 
     @property
     def looks(self) -> list[dict]:
@@ -87,9 +76,9 @@ class Plan:
         chosen = before
         while True:
             runs = [
-                self.run(method, lr, seed, chosen)
-                for seed in self.seeds
+                self.run(method, lr, seed)
                 for method in methods
+                for seed in self.seeds
                 for lr in self.rates(method, chosen)
             ]
             yield runs
@@ -98,15 +87,11 @@ class Plan:
                 return chosen
             chosen = grown
 
-    def judging(self, methods: list[str], chosen: pandas.DataFrame, seeds: list[int]) -> list[PlannedRun]:
-        """Runs at each method's best rate, and then at twice that."""
+    def judging(self, methods: list[str], at: int, chosen: pandas.DataFrame, seeds: list[int]) -> list[PlannedRun]:
+        """Runs at a factor on each method's best rate."""
         rates = {method: best_rate(chosen, method) for method in methods}
         return [
-            self.run(method, factor * rate, seed, chosen)
-            for factor in (1, 2)
-            for seed in seeds
-            for method, rate in rates.items()
-            if rate is not None
+            self.run(method, at * rate, seed) for seed in seeds for method, rate in rates.items() if rate is not None
         ]
 
     def all_runs(self, summaries: Summaries) -> list[PlannedRun]:

@@ -5,14 +5,14 @@ python -m recipe.experiment.report      draws *.png, writes the tables of the pa
 
 import re
 import textwrap
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas
 from matplotlib.figure import Figure
 
-from recipe.experiment.analysis import Difference, Results
+from recipe.common import as_markdown
+from recipe.experiment.analysis import RUN, Difference, Results
 from recipe.experiment.design import Plan
 from recipe.experiment.run import EVALUATIONS, UPDATES
 
@@ -20,16 +20,11 @@ PAGE = Path(__file__).with_name("README.md")
 README = PAGE.parents[2] / "README.md"
 OUTCOMES = {"reward": "reward at the end", "entropy_matched": "entropy at reward 0.7"}
 AT = {1: "at each one's best rate", 2: "at twice the best rate"}
-COLOURS = ["black", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "0.6"]
+COLOURS = ["black", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"]
 
 
 def label(results: Results, method: str) -> str:
     return results.plan.methods[method]["label"]
-
-
-def markdown(rows: list[list[str]]) -> str:
-    head, *body = ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join([head, "|" + " --- |" * len(rows[0]), *body])
 
 
 def interval(found: Difference | None) -> str:
@@ -46,20 +41,6 @@ def number(values: pandas.Series | np.ndarray, digits: int = 3) -> str:
     return f"{values.mean():.{digits}f}{spread}"
 
 
-def gate_table(results: Results) -> str:
-    found, least = results.gate(), results.plan.design["gate"]
-    names = {
-        "pg_clipfrac": "`pg_clipfrac` of GRPO",
-        "unlike_grpo": "share of BAPO's updates with another gradient than [0.8, 1.2] has",
-    }
-    rows = [["at GRPO's best rate", "at least", "found", "passed"]]
-    rows += [
-        [names[key], f"{least[key]:g}", f"{value:.3f}", "yes" if value >= least[key] else "no"]
-        for key, value in found.items()
-    ]
-    return markdown(rows)
-
-
 def claims_table(results: Results) -> str:
     rows = [["difference", "of", "runs", "interval", "expected", "verdict"]]
     for claim in results.claims():
@@ -68,7 +49,7 @@ def claims_table(results: Results) -> str:
         runs = " and ".join(map(str, claim["runs"]))
         found = interval(claim["difference"])
         rows.append([f"{first} minus {second}", of, runs, found, claim["expected"], claim["verdict"]])
-    return markdown(rows)
+    return as_markdown(rows)
 
 
 def where(results: Results, method: str, rows: pandas.DataFrame) -> str:
@@ -90,7 +71,7 @@ def rates_table(results: Results) -> str:
             gained = f"{group['gained'].mean():+.4f}"
             rows.append([label(results, method), f"{mark}{rate:g}{mark}", *values, unlike, start, gained])
             rows[-1].append(where(results, method, group))
-    return markdown(rows)
+    return as_markdown(rows)
 
 
 def methods_table(results: Results) -> str:
@@ -111,68 +92,62 @@ def methods_table(results: Results) -> str:
             steps = number(results.steps_to(method), 0) if factor == 1 else ""
             rate = f"{factor * results.best_rate(method):g}"
             rows.append([name, rate, str(len(group)), *values, collapsed, steps, where(results, method, group)])
-    return markdown(rows)
-
-
-def result_paragraph(results: Results) -> str:
-    """The paragraph of the repository's README."""
-    shared, bapo = results.plan.design["shared"], results.runs[results.runs["method"] == "bapo"]
-    text = (
-        "[An experiment](recipe/experiment/README.md) with a tiny model trains on batches that are "
-        f"{shared['versions']} versions old and judges {shared['steps']} steps on problems that are not trained on. "
-        f"{state(results)} With `value`, {bapo['inside'].mean():.1%} of the updates stopped inside the search's path; "
-        "the others had its first bounds or its last."
-    )
-    return wrapped(text)
+    return as_markdown(rows)
 
 
 def wrapped(text: str) -> str:
     return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
 
 
-def gate_sentence(results: Results) -> str:
-    """How much GRPO's clip drops at its best rate and at twice that, beside what the design asks for."""
-    rows = results.chosen[results.chosen["method"] == "grpo"].groupby("lr")[["pg_clipfrac", "reward"]].mean()
-    rate = results.best_rate("grpo")
-    best, twice = rows.loc[rate], rows[np.isclose(rows.index, 2 * rate)].iloc[0]
+def gate(results: Results) -> str:
+    """What the gate asks for, and what was found."""
+    found, least = results.gate(), results.plan.design["gate"]
     return (
-        f"GRPO's clip drops {best['pg_clipfrac']:.1%} of the tokens at the learning rate that was best, where the "
-        f"design asks for 5%, and {twice['pg_clipfrac']:.1%} at twice that rate (reward {best['reward']:.3f} and "
-        f"{twice['reward']:.3f})."
+        f"At GRPO's best learning rate, {results.best_rate('grpo'):g}, its clip drops {found['pg_clipfrac']:.1%} of "
+        f"the tokens, and BAPO's gradient is not GRPO's in {found['unlike_grpo']:.0%} of the updates. Asked for were "
+        f"{least['pg_clipfrac']:.0%} and {least['unlike_grpo']:.0%}: the gate is {'' if results.passed() else 'not '}"
+        "passed."
     )
 
 
 def state(results: Results) -> str:
-    """The gate, and the claims about BAPO and GRPO at their best rates, or why there are none."""
-    judged, gate = len(results.judged), gate_sentence(results)
-    claims = [claim for claim in results.claims() if claim["pair"][1] == "grpo" and claim["at"] == 1]
-    if not all(claim["look"] for claim in claims):
-        return (
-            f"{gate} {len(results.runs) - judged} runs that choose rates are made, one seed for each rate, and "
-            f"{judged} of those that judge: there is no verdict on BAPO."
-        )
-    if not results.passed():
-        return f"{gate} The gate is not passed, and there is no verdict on BAPO."
-    names = {"bapo": "value", "bapo_gradient": "gradient"}
+    """The gate, how many runs there are, and how many claims have a look."""
+    judged, claims = len(results.judged), results.claims()
+    taken = sum(claim["look"] is not None for claim in claims)
+    return (
+        f"{gate(results)} {len(results.runs) - judged} runs chose the rates, {judged} judge, and {taken} of "
+        f"{len(claims)} claims have the runs of a look."
+    )
+
+
+def result(results: Results) -> str:
+    """For the repository's README: the state, and the claims against GRPO that have a look."""
+    shared = results.plan.design["shared"]
+    text = (
+        "[An experiment](recipe/experiment/README.md) with a tiny model trains on batches that are "
+        f"{shared['versions']} versions old and judges {shared['steps']} steps on problems that are not trained on. "
+        + state(results)
+    )
     found = [
-        f"{OUTCOMES[claim['outcome']]} {interval(claim['difference'])} with `{names[claim['pair'][0]]}` "
-        f"({claim['verdict']})"
-        for claim in claims
+        f"- {label(results, claim['pair'][0])} minus GRPO, {OUTCOMES[claim['outcome']]}, {AT[claim['at']]}: "
+        f"{interval(claim['difference'])}, {claim['verdict']}"
+        for claim in results.claims()
+        if claim["look"] and claim["pair"][1] == "grpo"
     ]
-    return f"{gate} BAPO minus GRPO, each at its own best learning rate: {', '.join(found)}."
+    return "\n".join([wrapped(text), *([""] if found else []), *found])
 
 
 def curves_figure(results: Results) -> Figure:
-    """Reward and entropy of the evaluations: a line a method, the mean of its seeds, with its runs as thin lines."""
+    """Reward and entropy of the runs that judge: a line a method, the mean of its seeds, and its runs as thin lines."""
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     panels = [("reward", 1, "reward, best rate"), ("reward", 2, "reward, twice the best rate")]
     panels.append(("entropy", 1, "entropy of a token in nats, best rate"))
     for axes, (column, factor, title) in zip(figure.subplots(1, 3), panels, strict=True):
         for method, colour in zip(results.plan.methods, COLOURS, strict=True):
-            runs = results.at(method, factor, results.runs)[["method", "lr", "seed"]]
+            runs = results.at(method, factor)[RUN]
             if not len(runs):
                 continue
-            curves = results.evaluations.merge(runs, on=["method", "lr", "seed"])
+            curves = results.evaluations.merge(runs, on=RUN)
             for _, one in curves.groupby("seed"):
                 axes.plot(one["step"], one[column], color=colour, linewidth=0.6, alpha=0.35)
             mean = curves.groupby("step")[column].mean()
@@ -208,15 +183,9 @@ def bounds_figure(results: Results) -> Figure:
     return figure
 
 
-def figures(results: Results) -> Iterator[tuple[str, Figure]]:
-    yield "curves", curves_figure(results)
-    yield "bounds", bounds_figure(results)
-
-
 def tables(results: Results) -> dict[str, str]:
     return {
         "state": wrapped(state(results)),
-        "gate": gate_table(results),
         "claims": claims_table(results),
         "methods": methods_table(results),
         "rates": rates_table(results),
@@ -233,10 +202,10 @@ def fill(page: str, tables: dict[str, str]) -> str:
 
 def main() -> None:
     results = Results(pandas.read_parquet(EVALUATIONS), pandas.read_parquet(UPDATES), Plan.read())
-    for name, figure in figures(results):
-        figure.savefig(PAGE.with_name(f"{name}.png"), dpi=90)
+    curves_figure(results).savefig(PAGE.with_name("curves.png"), dpi=90)
+    bounds_figure(results).savefig(PAGE.with_name("bounds.png"), dpi=90)
     PAGE.write_text(fill(PAGE.read_text(), tables(results)))
-    README.write_text(fill(README.read_text(), {"result": result_paragraph(results)}))
+    README.write_text(fill(README.read_text(), {"result": result(results)}))
 
 
 if __name__ == "__main__":

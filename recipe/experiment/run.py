@@ -11,7 +11,6 @@ import argparse
 import json
 import multiprocessing
 import os
-import time
 from pathlib import Path
 
 os.environ.setdefault("VERL_PLATFORM", "cpu")
@@ -71,9 +70,7 @@ def make(job: tuple[PlannedRun, Path, Path | None]) -> str:
     run, directory, pause = job
     from recipe.experiment import trainer
 
-    while pause is not None and pause.exists():
-        time.sleep(5)
-    trainer.train(trainer.Setting(**run.setting), log_of(directory, run))
+    trainer.train(trainer.Setting(**run.setting), log_of(directory, run), pause)
     return run.name
 
 
@@ -90,7 +87,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="processes (default: all cores)")
     parser.add_argument("--nice", type=int, default=0, help="niceness of the processes")
-    parser.add_argument("--pause", type=Path, metavar="FILE", help="begin no run while FILE exists")
+    parser.add_argument("--pause", type=Path, metavar="FILE", help="begin no step while FILE exists")
     parser.add_argument("--collect", action="store_true", help="write the tables and train nothing")
     arguments = parser.parse_args()
     plan, directory = Plan.read(), arguments.output

@@ -225,15 +225,18 @@ class Run:
         return [self.policy.update(rollout.rows(rows), advantages[rows]) for rows in batches]
 
 
-def train(setting: Setting, output: Path) -> None:
+def train(setting: Setting, output: Path, pause: Path | None = None) -> None:
     """One run, whole or not at all: `output` appears when it has ended, with a line for each step.
 
-    A line has the metrics of each update, and every EVALUATE_EVERY steps, the start among them, an evaluation.
+    A line has the metrics of each update, and every EVALUATE_EVERY steps, the start among them, an evaluation. No step
+    begins while the file `pause` exists.
     """
     run, part, started = Run(setting), output.with_suffix(".part"), time.perf_counter()
     with open(part, "w") as log:
         log.write(json.dumps({"step": 0, "updates": [], "evaluation": run.evaluate()}) + "\n")
         for step in range(1, setting.steps + 1):
+            while pause is not None and pause.exists():
+                time.sleep(1)
             record = {"step": step, "updates": run.step()}
             if step % EVALUATE_EVERY == 0:
                 record["evaluation"] = run.evaluate()

@@ -2,10 +2,10 @@
 
     python -m recipe.submission -o DIR [--commit SHA]
 
-writes DIR/bapo_adaptive_clipping: the package, the reward, the runs' settings, data preparation, evaluation and launch
-scripts, in the layout of this repository. Tests, experiments and the demo stay behind, and links to them become plain
-text. Imports are sorted as verl-recipe's ruff wants them, which takes bapo_verl for a third party. REQUIRED_VERL.txt
-gets the commit of its TAG, from github.com or from --commit: their install_verl.sh asks for it.
+writes DIR/bapo_adaptive_clipping: the package, the reward, the settings and scripts of the 7B, and data preparation, as
+the package recipe.bapo_adaptive_clipping of a clone of verl. Everything else stays behind, and with it what the pages
+say of it. Python files get the licence header that verl checks, and the imports that verl-recipe's ruff wants.
+REQUIRED_VERL.txt gets the commit of its TAG, from github.com or from --commit: their install_verl.sh asks for it.
 
 To submit: copy the folder into a clone of verl-recipe, add its line to the table in their README.md, run
 `pre-commit run --all-files` and `./install_verl.sh --recipe bapo_adaptive_clipping --show`.
@@ -13,7 +13,6 @@ To submit: copy the folder into a clone of verl-recipe, add its line to the tabl
 
 import argparse
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,61 +21,110 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "bapo_adaptive_clipping"  # free in their tree; two other methods are called BAPO, too
-LIMIT = 2_000_000  # bytes in all
+MOST_FILES = 59
 
-BROUGHT = ("bapo_verl/*", "reward/*", "recipe/*", "examples/*", "requirements*.txt", "tests/requirements.txt")
-BROUGHT += ("pyproject.toml", "LICENSE", "CITATION.cff")
-LEFT = ("recipe/README.md", "recipe/REQUIRED_VERL.txt", "recipe/submission/*", "*.png", "*.parquet")
-LEFT += ("recipe/demo/*", "recipe/experiment/*", "recipe/tiny_task/*")
-LEFT += (
-    "examples/README.md",
-    "examples/benchmark*",
-    "examples/*demo*",
-    "examples/*tiny*",
-    "examples/cpu_environment.sh",
+INCLUDED = (
+    "bapo_verl/*",
+    "reward/*.py",
+    "recipe/common.py",
+    "recipe/data/local_copy.py",
+    "recipe/data/prepare_data.py",
 )
+INCLUDED += ("recipe/config/math.yaml", "recipe/config/r1_distill_qwen_7b.yaml", "recipe/config/*_7b_8k.yaml")
+INCLUDED += ("recipe/config/updates_per_batch/*", "examples/checks.sh", "examples/paths.sh", "examples/smoke_test.sh")
+INCLUDED += ("examples/run_bapo_r1_distill_qwen_7b_fsdp.sh", "examples/run_bapo_r1_distill_qwen_7b_8k_fsdp.sh")
+LEFT_OUT = ("bapo_verl/cpu/*", "bapo_verl/config/platform/*", "bapo_verl/figures.py", "bapo_verl/forecast.py")
+LEFT_OUT += ("bapo_verl/config/algorithm/bapo_*", "bapo_verl/[a-z]*.md")
+
+# (file, what it has here, what it has there)
+EDITS = [
+    ("common.py", r'\.parents\[1\] / "reward"', '.parent / "reward"'),
+    ("bapo_verl/plugin.py", r"\nif os\.environ\.get\(\"VERL_PLATFORM\"[\s\S]*", ""),
+    ("bapo_verl/plugin.py", r"; without the platform verl says[^.]*", ""),
+]
+LICENCE = """\
+# Copyright 2025 Individual Contributor: the contributors of bapo_verl
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""
 
 # What verl-recipe's pyproject.toml says to ruff, as far as it decides anything here.
 RUFF = ["--isolated", "--line-length=120", "--target-version=py310"]
 RULES = ["--select=E,F,UP,B,I,G", "--ignore=F405,F403,E731,B007,UP032,G004,UP045,UP035"]
 RULES += ["--config", 'lint.isort.known-first-party=["verl"]']
 
-# Names that verl-recipe's .gitignore keeps out of a commit.
-IGNORED = ("*.parquet", "*.pt", "*.ckpt", "*.log", "*.lock", "*.so", "*.egg-info", "__pycache__", "*.py[cod]")
-IGNORED += ("build", "dist", "lib", "lib64", "env", "venv", "var", "tmp", "parts", "log", "logs", "outputs", "wandb")
-
 
 class SubmissionError(Exception):
     """A sentence for the user."""
 
 
-def brought() -> list[str]:
-    """The files of the submission, of those that git tracks here."""
-    tracked = subprocess.run(["git", "-C", str(ROOT), "ls-files"], capture_output=True, text=True, check=True)
-    files = tracked.stdout.splitlines()
-    return [f for f in files if any(fnmatch(f, p) for p in BROUGHT) and not any(fnmatch(f, p) for p in LEFT)]
+def tracked_files(root: Path) -> list[str]:
+    """The files that git tracks, also where the checkout is another user's."""
+    command = ["git", "-c", f"safe.directory={root}", "-C", str(root), "ls-files"]
+    listed = subprocess.run(command, capture_output=True, text=True)
+    if listed.returncode:
+        raise SubmissionError(f"git cannot list the files of {root}: {listed.stderr.strip()}")
+    return listed.stdout.splitlines()
 
 
-def without_links_outside(page: str, path: Path, files: set[Path]) -> str:
-    """The page with the text alone where a link or picture leads to a file that is not brought."""
+def with_new_paths(text: str) -> str:
+    """Paths and modules as they are in a clone of verl, where recipe/ here is the folder of the submission.
 
-    def replaced(match: re.Match) -> str:
-        target = match[3].partition("#")[0]
-        there = not target or "://" in target or (path.parent / target).resolve() in files
-        return match[0] if there else "" if match[1] else match[2]
+    >>> with_new_paths("from recipe.common import x  # recipe/config/math.yaml")
+    'from recipe.bapo_adaptive_clipping.common import x  # config/math.yaml'
+    """
+    text = re.sub(r"\brecipe/(?=config|data|common)", "", text)
+    return re.sub(r"\brecipe\.(?=data|common)", f"recipe.{NAME}.", text)
 
-    return re.sub(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)", replaced, page)
+
+def missing_names(text: str, files: list[str]) -> list[str]:
+    """The files, modules and keys that a text names and `files` have not.
+
+    >>> missing_names("clipping.py, tests/run.sh, bapo_verl.forecast, +platform=cpu", ["bapo_verl/clipping.py"])
+    ['tests/run.sh', 'bapo_verl.forecast', 'platform=cpu']
+    """
+    text = re.sub(rf"[\w/$]*\brecipe/{NAME}/", "", text)
+    named = re.findall(r"[\w./*-]*\w\.(?:py|sh|yaml|md|txt|png|sbatch)\b", text)
+    missing = [name for name in named if not any(fnmatch(f"/{file}", f"*/{name.lstrip('./')}") for file in files)]
+    modules = re.findall(r"\b(?:bapo_verl|recipe|tests)(?:\.[a-z_]+)+", text)
+    paths = [module.removeprefix(f"recipe.{NAME}.").replace(".", "/") for module in modules]
+    missing += [m for m, path in zip(modules, paths, strict=True) if not any(f.startswith(path) for f in files)]
+    return missing + re.findall("platform=cpu", text)
 
 
-def broken_links(folder: Path) -> list[str]:
-    """PAGE: TARGET of every link that leads out of the folder or to nothing."""
-    broken = []
-    for page in folder.rglob("*.md"):
-        for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
-            file = (page.parent / target.partition("#")[0]).resolve()
-            if "://" not in target and not (file.exists() and file.is_relative_to(folder.resolve())):
-                broken.append(f"{page.relative_to(folder)}: {target}")
-    return broken
+def without_missing_names(page: str, path: str, files: list[str]) -> str:
+    """The page without what is not brought: links become text, and what names a lost file goes.
+
+    That is a row, an item or a paragraph, and a whole section where its first paragraph does.
+    """
+
+    def there(target: str) -> bool:
+        target = target.partition("#")[0]
+        place = (ROOT / path).parent / target
+        return not target or "://" in target or any((ROOT / file).is_relative_to(place.resolve()) for file in files)
+
+    kept, section_lost = [], False
+    for unit in re.split(r"\n(?=\n|\| |- |#|\d+\. )", page):
+        unlinked = re.sub(r"!?\[([^\]]*)\]\(([^)\s]+)\)", lambda m: m[0] if there(m[2]) else m[1], unit)
+        gone = bool(missing_names(unlinked, files)) or (unit.startswith("| ") and unlinked != unit)
+        if unit.startswith("#"):
+            section_lost = False
+        elif gone and kept[-1].startswith("#"):
+            section_lost = True
+            kept.pop()
+        if not (gone or section_lost):
+            kept.append(unlinked)
+    return "\n".join(kept)
 
 
 def required_verl(commit: str | None) -> str:
@@ -109,19 +157,31 @@ def build(folder: Path, commit: str | None) -> None:
     """Write the submission into `folder`, which is empty.
 
     Raises:
-        SubmissionError: if their ruff has findings that it cannot fix, or `findings` has one.
+        SubmissionError: if an edit finds nothing to change, if their ruff has findings that it cannot fix, or
+            `findings` has one.
     """
-    files = brought()
-    for file in files:
-        (folder / file).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / file, folder / file)
-    here = {ROOT / file for file in files}
-    here |= {parent for file in here for parent in file.parents}
-    for page in (file for file in files if file.endswith(".md")):
-        (folder / page).write_text(without_links_outside((ROOT / page).read_text(), ROOT / page, here))
-    project = (ROOT / "pyproject.toml").read_text()
-    (folder / "pyproject.toml").write_text(project[: project.index("\n[tool.ruff]")])  # theirs is to hold
-    (folder / "README.md").write_text(Path(__file__).with_name("README.md.in").read_text())
+    chosen = [
+        f
+        for f in tracked_files(ROOT)
+        if any(fnmatch(f, p) for p in INCLUDED) and not any(fnmatch(f, p) for p in LEFT_OUT)
+    ]
+    for file in chosen:
+        text = with_new_paths((ROOT / file).read_text())
+        if file.endswith(".md"):
+            text = without_missing_names(text, file, chosen)
+        place = folder / file.removeprefix("recipe/")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(LICENCE + text if file.endswith(".py") else text)
+    for file, here, there in EDITS:
+        text, edits = re.subn(here, there, (folder / file).read_text())
+        if not edits:
+            raise SubmissionError(f"{file} has nothing that matches {here}")
+        (folder / file).write_text(text)
+    pins = dict(re.findall(r"^([\w-]+)(==[\d.]+)$", (ROOT / "requirements.txt").read_text(), re.MULTILINE))
+    version = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)[1]
+    for name in ("README.md", "pyproject.toml"):
+        text = Path(__file__).with_name(f"{name}.in").read_text()
+        (folder / name).write_text(text.replace("@MATH_VERIFY@", pins["math-verify"]).replace("@VERSION@", version))
     (folder / "REQUIRED_VERL.txt").write_text(required_verl(commit))
     ruff(folder, "check", "--fix", "--quiet", *RULES)
     ruff(folder, "format", "--quiet")
@@ -137,14 +197,15 @@ def ruff(folder: Path, *arguments: str) -> None:
 
 
 def findings(folder: Path) -> list[str]:
-    """What their reviewers or their .gitignore would not let through."""
-    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    names = [file.relative_to(folder) for file in folder.rglob("*")]
-    found = [f"a link out of the folder, {link}" for link in broken_links(folder)]
-    found += [
-        f"a name that their .gitignore ignores, {name}" for name in names if any(fnmatch(name.name, p) for p in IGNORED)
-    ]
-    found += [f"{size:,} bytes, more than {LIMIT:,}"] if size > LIMIT else []
+    """What their reviewers or verl's check of licences would not let through."""
+    files = sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())
+    found = [f"{len(files)} files, more than {MOST_FILES}"] if len(files) > MOST_FILES else []
+    for file in files:
+        text = (folder / file).read_text()
+        if file.endswith(".py") and not text.startswith(LICENCE):
+            found.append(f"{file}: no licence header")
+        if file.endswith(".md"):
+            found += [f"{file}: names {name}, which is not here" for name in missing_names(text, files)]
     return found
 
 

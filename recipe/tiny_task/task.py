@@ -33,6 +33,8 @@ from torch.nn.utils.rnn import pad_sequence
 from tqdm import trange
 from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
+from recipe.common import message, row_for_verl
+
 FIRST = range(10, 20)  # a of a+b
 SECOND = range(3, 13)  # b
 LARGEST_JUMP = 5
@@ -129,7 +131,7 @@ def make_model(
 
 
 def chat(problem: Problem) -> list[dict]:
-    return [{"role": "user", "content": problem.prompt}]
+    return [message("user", problem.prompt)]
 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerFast, problem: Problem) -> list[int]:
@@ -138,19 +140,8 @@ def encode_prompt(tokenizer: PreTrainedTokenizerFast, problem: Problem) -> list[
 
 
 def verl_dataset(problems: list[Problem], split: str) -> Dataset:
-    """The columns verl's data set class and reward manager read."""
-    return Dataset.from_list(
-        [
-            {
-                "data_source": "tiny_task",
-                "prompt": chat(problem),
-                "ability": "math",
-                "reward_model": {"style": "rule", "ground_truth": str(problem.sum)},
-                "extra_info": {"index": i, "split": split},
-            }
-            for i, problem in enumerate(problems)
-        ]
-    )
+    rows = [row_for_verl("tiny_task", chat(p), str(p.sum), index=i, split=split) for i, p in enumerate(problems)]
+    return Dataset.from_list(rows)
 
 
 def warm_up_batch(tokenizer, prompts: list[list[int]], texts: list[str]) -> dict[str, Tensor]:

@@ -161,11 +161,11 @@ def updates(rank, world, out, model, policy_loss, setting):
     )
     assert isinstance(engine, BapoEngineMixin) and isinstance(engine, FSDPEngineWithLMHead)
     engine._build_model_optimizer()  # initialize() without a checkpoint manager
-    seen, without_gradient = torch.zeros(1), torch.zeros(1)
+    seen, modes = torch.zeros(1), []
 
-    def before_a_forward(*_):
+    def before_a_forward(module, _):
         seen.add_(1)  # moves a buffer, as Megatron's engine moves its expert bias
-        without_gradient.add_(not torch.is_grad_enabled())
+        modes.append((torch.is_grad_enabled(), module.training))
 
     engine.module.register_buffer("seen", seen)
     engine.module.register_forward_pre_hook(before_a_forward)
@@ -193,11 +193,12 @@ def updates(rank, world, out, model, policy_loss, setting):
                 fixed = dict(c_low_start=c_low, c_low_max=c_low, c_high_start=c_high, c_high_max=c_high)
                 loss_function = partial(ppo_loss, config=replace(actor, policy_loss=BapoPolicyLossConfig(**fixed)))
             Counted.graphs, Counted.walks, before = 0, 0, seen.item()
-            without_gradient.zero_()
+            modes.clear()
             weights = [parameter.detach().clone() for parameter in engine.module.parameters()]
             function = loss_function
             if setting.get("spoil") and rank == world - 1:
                 function = partial(spoiled_loss, loss_function.func, setting["value"], **loss_function.keywords)
+            engine.stopped_inside = setting.get("hint", engine.stopped_inside)
             with mock.patch.object(engine, "forward_step", wraps=engine.forward_step) as forward:
                 output = engine.train_batch(data, function)
             moved = not all(map(torch.equal, weights, (p.detach() for p in engine.module.parameters())))
@@ -210,7 +211,8 @@ def updates(rank, world, out, model, policy_loss, setting):
             }
             entropy = {"entropy_graphs": Counted.graphs, "entropy_walks": Counted.walks}
             counts = {"forwards": forward.call_count, **entropy, "searched": expected, "moved": moved}
-            counts |= {"seen": seen.item() - before, "without_gradient": without_gradient.item()}
+            counts |= {"seen": seen.item() - before, "alone": modes.count((False, False))}
+            assert set(modes) <= {(True, True), (False, False)}  # verl's activation offload breaks in others
             counts["maxima"] = [k for k, v in output["metrics"].items() if getattr(v, "aggregation", None) == MAX]
             # On the first of the ranks that share a sequence.
             gradient = (
@@ -236,7 +238,7 @@ def run(model, world=1, policy_loss=None, **setting):
 
 
 ENTROPY = {"entropy_graphs", "entropy_walks"}
-COUNTS = {"micro_batches", "forwards", "moved", *ENTROPY, "searched", "seen", "without_gradient", "maxima"}
+COUNTS = {"micro_batches", "forwards", "moved", *ENTROPY, "searched", "seen", "alone", "maxima"}
 
 
 def assert_same_bounds(got, expected):

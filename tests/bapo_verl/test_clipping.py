@@ -68,16 +68,6 @@ def test_share_matches_hand_computation(contribution, weight, expected):
     torch.testing.assert_close(positive_share(sums, path, contribution), torch.tensor([expected], dtype=torch.float64))
 
 
-def test_sums_are_the_buckets_by_hand():
-    path = search_path([0.8], [1.2], "high_first")
-    # The buckets along the line sign(A) r: token 5 (A < 0, r > 3), token 4 (A < 0, r > 0.8), token 3 (A < 0, r <= 0.8),
-    # none with A = 0, token 2 (A > 0, r < 1.2), token 1 (A > 0, r >= 1.2).
-    sums = contribution_sums(RATIO, ADVANTAGES, path)
-    assert sums.contribution.tolist() == [7.0 * 0.5, 2.0 * 1.0, 0.5 * 2.0, 0.0, 0.5 * 3.0, 2.0 * 1.0]  # r |A|
-    assert sums.amount.tolist() == [0.5, 1.0, 2.0, 0.0, 3.0, 1.0]  # |A|
-    assert sums.tokens.tolist() == [1, 1, 1, 0, 1, 1]
-
-
 def test_search_stops_at_the_first_point_that_meets_the_target():
     # One positive token, r = 2, A = 1: P = min(2, c_high). One negative, r = 1, A = -3: N = 3 max(1, c_low) = 3. Two
     # with A = 0, which count as tokens and for nothing else.
@@ -123,17 +113,6 @@ def test_one_token_does_not_decide_alone(contribution):
         assert choice.rho == pytest.approx(0.5, abs=1e-5) and choice.steps == 0
 
 
-def test_paper_path_has_37_and_15_points_and_ends_on_both_bounds():
-    path = path_of(PAPER)
-    assert len(path.high) == 37 + 15
-    assert (path.c_low[-1].item(), path.c_high[-1].item()) == (0.9, 3.0)
-    points = list(zip(path.low.tolist(), path.high.tolist(), strict=True))
-    assert points[:2] == [(0, 0), (0, 1)] and points[36:38] == [(0, 36), (1, 36)] and points[-1] == (15, 36)
-    path = path_of(replace(PAPER, order="low_first"))
-    points = [(i, j) for i, j in zip(path.low, path.high, strict=True)]
-    assert points[15:17] == [(15, 0), (15, 1)] and len(points) == 52
-
-
 def test_a_step_that_does_not_divide_the_span_stops_below_the_maximum():
     assert candidates(0.6, 0.9, 0.2) == [0.6, 0.8]
 
@@ -160,20 +139,6 @@ def test_random_batches_agree_with_the_literal_algorithm(preset, order, contribu
                         torch.tensor([t[2] for t in tokens], dtype=torch.float64))  # fmt: skip
         assert (*choice.bounds, choice.steps) == (c_low, c_high, moves)
         assert choice.rho == pytest.approx(rho, rel=1e-12, nan_ok=True)
-
-
-@pytest.mark.parametrize(
-    ("advantages", "bounds", "rho"),
-    [
-        ([1.0, 2.0], (0.6, 1.2), 1.0),  # all positive: the target is met at the start
-        ([-1.0, -2.0], (0.9, 3.0), 0.0),  # all negative: nothing helps, the path ends
-        ([0.0, 0.0], (0.6, 1.2), math.nan),  # no advantage: nothing to balance
-    ],
-)
-def test_one_sided_batches(advantages, bounds, rho):
-    choice = search(torch.ones(2), torch.tensor(advantages), PAPER)
-    assert choice.bounds == bounds
-    assert choice.rho == pytest.approx(rho, nan_ok=True)
 
 
 def test_without_tokens_the_bounds_stay_at_their_start_and_every_share_is_undefined():

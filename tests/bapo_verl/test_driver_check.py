@@ -8,8 +8,8 @@ import verl
 from hydra import compose, initialize_config_dir
 
 from bapo_verl import driver_check
-from bapo_verl.driver_check import CORRECTION, DriverCheck
-from bapo_verl.keys import ACTOR, KEY
+from bapo_verl.driver_check import DriverCheck
+from bapo_verl.keys import ACTOR, CORRECTION, KEY
 from tests.bapo_verl.test_config import BASELINES, BYPASS, GRPO, PRESETS, composed
 
 CLIP = f"{ACTOR}.clip_ratio"
@@ -83,7 +83,6 @@ def test_functions_of_the_users_own_have_keys_of_their_own(caplog, key):
 
 
 FILE = "{target_contribution: 0.5, c_high_max: 2.0}"
-IN_IT = f"{KEY}: .*replaces target_contribution=0.5 .mine. by 0.4, c_high_max=2.0 .mine. by 3.0. "
 
 
 def mine(tmp_path, defaults, policy_loss=FILE, group="", **more):
@@ -97,28 +96,40 @@ def mine(tmp_path, defaults, policy_loss=FILE, group="", **more):
 STOCK = "hydra.searchpath=[pkg://verl.trainer.config]"
 
 
+IN_BAPO = "target_contribution=0.5 by 0.4, c_high_max=2.0 by 3.0"
+
+
 @pytest.mark.parametrize(
-    ("defaults", "flags"),
+    ("defaults", "flags", "preset"),
     [
-        ("ppo_trainer, _self_", ["+algorithm=bapo"]),
-        ("ppo_trainer, _self_, {algorithm: bapo}", []),
-        ("ppo_trainer, _self_", ["+algorithm=bapo", f"{KEY}.c_low_max=0.8", "algorithm.gamma=0.9"]),
+        ("ppo_trainer, _self_", ["+algorithm=bapo"], ("bapo", IN_BAPO)),
+        ("ppo_trainer, _self_, {algorithm: bapo}", [], ("bapo", IN_BAPO)),
+        (
+            "ppo_trainer, _self_, {algorithm: bapo}",
+            ["algorithm=bapo_authors_script"],
+            ("bapo_authors_script", "target_contribution=0.5 by 0.33333.*"),
+        ),
+        ("ppo_trainer, _self_", ["+algorithm=bapo", f"{KEY}.c_low_max=0.8", "algorithm.gamma=0.9"], ("bapo", IN_BAPO)),
     ],
 )
-def test_a_value_of_a_file_that_the_preset_replaces_is_refused_with_the_way_that_keeps_it(tmp_path, defaults, flags):
-    with pytest.raises(SystemExit, match=IN_IT + r".*defaults: \[ppo_trainer, {algorithm: bapo}, _self_\]`, or set it"):
+def test_a_value_of_a_file_that_the_preset_replaces_is_refused_with_the_way_that_keeps_it(
+    tmp_path, defaults, flags, preset
+):
+    name, replaced = preset
+    replaced = f"^{KEY}: .* replaces {replaced}. To keep a value"
+    with pytest.raises(SystemExit, match=rf"{replaced}.*defaults: \[ppo_trainer, {{algorithm: {name}}}, _self_\]`, or"):
         check(STOCK, *flags, **mine(tmp_path, defaults))
 
 
 def test_another_loss_in_a_file_is_refused_and_not_turned_into_bapo(tmp_path):
-    with pytest.raises(SystemExit, match="loss_mode=gspo .mine. by bapo.*another loss_mode: leave the preset away"):
+    with pytest.raises(SystemExit, match="loss_mode=gspo by bapo.*another loss_mode: leave the preset away"):
         check(STOCK, "+algorithm=bapo", **mine(tmp_path, "ppo_trainer, _self_", "{loss_mode: gspo}"))
 
 
 def test_a_value_of_a_config_group_file_is_refused_before_the_preset_and_taken_after_it(tmp_path, caplog):
     mine(tmp_path, "_self_", group="exp")
     stock = f"hydra.searchpath=[file://{tmp_path}]"
-    with pytest.raises(SystemExit, match=r"target_contribution=0.5 .exp/mine. by 0.4"):
+    with pytest.raises(SystemExit, match=r"target_contribution=0.5 by 0.4"):
         check(stock, "+exp=mine", "+algorithm=bapo")
     assert said(caplog, stock, "+algorithm=bapo", "+exp=mine") == []
 
@@ -155,6 +166,12 @@ def test_a_dual_clip_that_verl_would_stop_at_in_the_first_update_is_refused(valu
 def test_the_policy_loss_is_checked_whether_the_entry_point_does_it_or_not(override, message):
     with pytest.raises(SystemExit, match=f"^{KEY}.{message}"):
         check("+algorithm=bapo", override)
+
+
+def test_dynamic_context_parallelism_is_refused():
+    dcp = [f"{ACTOR}.megatron.dynamic_context_parallel=True", f"{ACTOR}.megatron.max_seqlen_per_dp_cp_rank=4096"]
+    with pytest.raises(SystemExit, match="megatron.dynamic_context_parallel must be False .* got True"):
+        check("+algorithm=bapo", "model_engine=megatron", *dcp)
 
 
 @pytest.mark.parametrize(
@@ -234,11 +251,3 @@ def test_a_version_that_was_not_tested_is_one_warning(caplog, monkeypatch):
     monkeypatch.setattr(verl, "__version__", "0.10.0.dev")
     (warning,) = said(caplog, "+algorithm=bapo")
     assert "0.10.0.dev" in warning and all(version in warning for version in driver_check.TESTED)
-
-
-@pytest.mark.used_by("bapo_verl/driver_check.py")
-def test_the_defaults_that_are_not_warned_about_are_verls():
-    correction = composed().algorithm.rollout_correction
-    assert driver_check._CORRECTION == {key: correction[key] for key in correction if key != "bypass_mode"}
-    policy_loss = composed().actor_rollout_ref.actor.policy_loss
-    assert driver_check._verls_own() == dict(policy_loss)

@@ -5,15 +5,12 @@ micro-batches, or whether it is packed. What this file does not exercise: CUDA, 
 """
 
 import math
-from threading import Event
-from unittest import mock
 
 import pytest
 import torch.multiprocessing as mp
 
 from tests.bapo_verl.engine_batch import SUMS, UPDATES, VOCABULARY, save_tiny_model
 from tests.bapo_verl.engine_runs import assert_same_bounds, run
-from tests.bapo_verl.ranks import run_ranks
 
 pytestmark = pytest.mark.slow
 
@@ -38,11 +35,7 @@ def test_the_reference_searches_anew_at_every_update(reference):
     "setting",
     [
         dict(micro=1),
-        dict(micro=4),
-        dict(dynamic=True),
         dict(packed=False),
-        dict(packed=False, dynamic=True),
-        dict(strategy="fsdp"),
         dict(world=2),
         dict(world=2, strategy="fsdp", dynamic=True),
         dict(world=4, micro=1),
@@ -101,16 +94,26 @@ def test_an_update_is_redone_only_where_a_token_lies_between_the_predicted_and_t
     """At r = 1, after verl has recomputed old_log_probs, the predicted bounds are the exact ones: one run is enough."""
     recomputed = run(model, world=2, dynamic=True, recompute=True)
     for update in [*reference, *recomputed]:
-        assert update["forwards"] == update["micro_batches"] * (1 + update["actor/bapo/redone"])
-        assert update["without_gradient"] == 0  # verl's activation offload allows no such forward in train mode
+        assert update["forwards"] == update["micro_batches"] * (1 + update["actor/bapo/redone"]) + update["alone"]
         assert update["seen"] == update["micro_batches"]  # buffers that a forward moves have moved once
         assert update["maxima"] == ["actor/bapo/ratio_max"]
-    assert [update["actor/bapo/redone"] for update in reference] == [1, 1, 0]
+    assert [(update["actor/bapo/redone"], update["alone"]) for update in reference] == [(1, 0), (0, 1), (0, 1)]
     assert recomputed[0]["actor/bapo/redone"] == 0 and recomputed[0]["actor/bapo/ratio_max"] == 1
 
 
+@pytest.mark.parametrize("setting", [{}, dict(strategy="fsdp", packed=False), dict(world=2), dict(world=4)], ids=str)
+def test_a_forward_without_gradient_changes_how_often_an_update_runs_and_nothing_else(model, setting):
+    without, first = (run(model, hint=hint, dynamic=True, **setting) for hint in (False, True))
+    assert [update.pop("actor/bapo/redone") for update in without] == [1, 1, 0]
+    assert [update.pop("actor/bapo/redone") for update in first] == [0, 0, 0]
+    for one, other in zip(without, first, strict=True):
+        assert (one.pop("alone"), other.pop("alone")) == (0, other["micro_batches"])
+        one.pop("forwards"), other.pop("forwards")
+        assert one == other  # bounds, metrics and the gradient's norm to the bit
+
+
 @pytest.mark.used_by("bapo_verl/entropy.py")
-def test_the_entropy_curve_is_there_where_verls_trainer_logs_none(model):
+def test_the_entropy_curve_is_there_where_verls_trainer_logs_none(model, reference):
     """With bypass_mode the update computes it where calculate_entropy asks for it, as stock verl does.
 
     It makes a graph over the vocabulary only for a coefficient. In padded batches verl makes one anyway; it is dropped
@@ -129,15 +132,11 @@ def test_the_entropy_curve_is_there_where_verls_trainer_logs_none(model):
     scope = dict(search_scope="micro_batch")
     for update in run(model, world=2, policy_loss=bypass | scope, agg="seq-mean-token-mean", flags=asked):
         assert update["actor/entropy"] == update["actor/entropy_loss"] and update["entropy_walks"] == 0
+    # Not asked for it costs nothing: one tensor more of tokens times vocabulary.
+    assert not any("actor/entropy" in update or update["entropy_graphs"] for update in reference)
     trainers = run(model, flags=asked)  # pi_old is the denominator of r
     assert not any("actor/entropy" in update for update in trainers)
     assert [update["actor/bapo/bypass_mode"] for update in history + trainers] == [1] * UPDATES + [0] * UPDATES
-
-
-def test_nobody_pays_for_an_entropy_that_is_not_asked_for(model):
-    """It costs one tensor more of tokens times vocabulary."""
-    for update in run(model, policy_loss=dict(bypass_mode=True), packed=False):
-        assert not any(name.startswith("actor/entropy") for name in update) and update["entropy_graphs"] == 0
 
 
 def test_bounds_under_distillation(model, reference):
@@ -173,24 +172,6 @@ def test_ulysses_ranks_agree(model):
     """
     history = run(model, world=4, sp=2, dynamic=True, tokens=12)
     assert len({update["actor/bapo/rho_start"] for update in history}) == UPDATES
-
-
-def test_a_rank_that_differs_is_noticed(model, monkeypatch):
-    """The check above can fail: without BAPO's collective (verl's stay) each rank chooses bounds of its own."""
-    monkeypatch.setattr("bapo_verl.search.dist", mock.Mock(is_initialized=lambda: False))
-    with pytest.raises(AssertionError, match="rho_start"):
-        run(model, world=2, policy_loss=dict(search_scope="micro_batch"))
-
-
-def wait_for_ever(rank):
-    if rank == 0:
-        Event().wait()
-
-
-def test_a_hang_is_named(tmp_path):
-    """A rank that waits for another: what it waits in is in the failure."""
-    with pytest.raises(pytest.fail.Exception, match=r"2 ranks hang: rank 0 in wait .*; rank 1 in nothing: it ended"):
-        run_ranks(wait_for_ever, 2, str(tmp_path), (), limit=3, what="2 ranks")
 
 
 @pytest.mark.used_by("bapo_verl/engine.py")

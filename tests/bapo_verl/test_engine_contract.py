@@ -11,6 +11,7 @@ real, over gloo: two replicas of two stages.
 import math
 import os
 import tempfile
+from contextlib import nullcontext
 from functools import partial
 
 import pytest
@@ -70,8 +71,11 @@ class Double(BaseEngine):
         self.calls.append("step")
         return 0.0
 
+    def eval_mode(self, **kwargs):
+        return nullcontext()
+
     def forward_backward_batch(self, data, loss_function, forward_only=False):
-        self.calls.append("forward_backward")
+        self.calls.append("forward" if forward_only else "forward_backward")
         tu.assign_non_tensor(data, batch_num_tokens=data["loss_mask"].sum().item(), dp_size=1)
         micro_batches, indices = prepare_micro_batches(data, dp_group=None)
         outputs = []
@@ -79,12 +83,12 @@ class Double(BaseEngine):
             log_probs = self.module[0](micro_batch["input_ids"])
             if self.is_last_stage():
                 loss, metrics = loss_function(model_output={"log_probs": log_probs}, data=micro_batch, dp_group=None)
-                loss.backward()
+                forward_only or loss.backward()
                 outputs.append({"loss": loss.item(), "metrics": metrics})
         return postprocess_batch_func(outputs, indices, data) if self.is_last_stage() else {}
 
 
-def update(rank, out, config):
+def update(rank, out, config, stopped_inside):
     os.environ.update(RANK=str(rank), WORLD_SIZE=str(WORLD))
     dist.init_process_group("gloo", init_method=f"file://{out}/init", rank=rank, world_size=WORLD)
     actor = FSDPActorConfig(
@@ -93,6 +97,7 @@ def update(rank, out, config):
     data = rank_data(0, 1, SEQUENCES // MICRO, dynamic=False, packed=False, tokens=0, flags={})
     last_stages = dist.new_group(range(STAGES - 1, WORLD, STAGES))
     engine = with_bapo(Double)(last_stages if config.get("search_scope") == "micro_batch" else None)
+    engine.stopped_inside = stopped_inside
     output = engine.train_batch(data, partial(ppo_loss, config=actor))
     metrics = {key: float(value.aggregate()) for key, value in output.get("metrics", {}).items() if "bapo" in key}
     stage = engine.module[0]
@@ -100,9 +105,11 @@ def update(rank, out, config):
     dist.destroy_process_group()
 
 
-def run(**config):
+def run(stopped_inside=False, **config):
     with tempfile.TemporaryDirectory() as tmp:
-        return run_ranks(update, WORLD, tmp, (tmp, config), limit=60, what=f"{WORLD} ranks with {config}")
+        return run_ranks(
+            update, WORLD, tmp, (tmp, config, stopped_inside), limit=60, what=f"{WORLD} ranks with {config}"
+        )
 
 
 def received():
@@ -116,17 +123,22 @@ def received():
     return tokens
 
 
-def test_a_redo_on_stages_without_a_loss():
-    """All four ranks redo, those that see no loss too, and what is left is one update with the exact bounds."""
-    ranks = run(target_contribution=TARGET)
+RUN_ONCE = ["zero_grad", "forward_backward"]
+
+
+@pytest.mark.parametrize(
+    ("stopped_inside", "before"), [(False, RUN_ONCE), (True, ["zero_grad", "forward"])], ids=["redo", "forward first"]
+)
+def test_stages_without_a_loss_run_as_often_as_the_others(stopped_inside, before):
+    """All four ranks run twice, those that see no loss too, and what is left is one update with the exact bounds."""
+    ranks = run(stopped_inside, target_contribution=TARGET)
     c_low, c_high, rho, steps = algorithm_1(received(), Setting(TARGET))
     assert steps > 0  # the bounds that were predicted, at r = 1, are the first of the path
-    run_once = ["zero_grad", "forward_backward"]
-    assert [calls for _, _, calls, _, _ in ranks] == [run_once + run_once + ["step"]] * WORLD
+    assert [calls for _, _, calls, _, _ in ranks] == [before + RUN_ONCE + ["step"]] * WORLD
     assert [has_output for has_output, *_ in ranks] == [False, True] * 2
     fixed = dict(c_low_start=c_low, c_low_max=c_low, c_high_start=c_high, c_high_max=c_high)
     for (_, metrics, _, gradient, forwards), once in zip(ranks, run(**fixed), strict=True):
-        assert once[2] == run_once + ["step"]
+        assert once[2] == RUN_ONCE + ["step"]
         assert forwards == once[4] == MICRO
         if not metrics:
             assert gradient is None
@@ -135,7 +147,7 @@ def test_a_redo_on_stages_without_a_loss():
         assert metrics["actor/bapo/c_high"] == pytest.approx(c_high)
         assert metrics["actor/bapo/c_low"] == pytest.approx(c_low)
         assert metrics["actor/bapo/rho"] == pytest.approx(rho, abs=1e-6)
-        assert (metrics["actor/bapo/steps"], metrics["actor/bapo/redone"]) == (steps, 1)
+        assert (metrics["actor/bapo/steps"], metrics["actor/bapo/redone"]) == (steps, not stopped_inside)
 
 
 def test_predicted_bounds_take_one_run():

@@ -103,8 +103,9 @@ def assert_exact(tokens, metrics):
     assert metrics["actor/bapo/rho"] == pytest.approx(rho, abs=1e-9)
 
 
-def test_the_reference_redoes_and_does_not(reference):
-    """The comparison is a fair one: two updates are run twice, and one is predicted."""
-    assert [update["forwards"] for update in reference] == [16, 16, 8]
+def test_the_reference_redoes_and_predicts(reference):
+    """The comparison is a fair one: one update is run twice, and two are predicted by a forward."""
+    assert [update["forwards"] for update in reference] == [16, 16, 16]
+    assert [update["metrics"]["actor/bapo/redone"] for update in reference] == [1, 0, 0]
     for update in reference:
         assert_exact(torch.cat(update["received"][:8], 1), update["metrics"])

@@ -18,7 +18,6 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 import verl
-import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from tensordict import TensorDict
@@ -53,23 +52,25 @@ METRICS = ("actor/bapo/", "actor/entropy", "actor/pg_loss", "actor/grad_norm")
 def command(entry, cwd, *arguments):
     """The user's command in a directory of its own."""
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    line = [sys.executable, "-m", f"verl.experimental.{MAINS[entry]}", *arguments, "--cfg", "job", "-p", KEY]
+    line = [sys.executable, "-m", f"verl.experimental.{MAINS[entry]}", *arguments]
     return subprocess.run(line, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
 
 
 @pytest.mark.parametrize("entry", MAINS)
-def test_the_flag_composes(entry, tmp_path):
-    done = command(entry, tmp_path, "+algorithm=bapo", STOCK)
-    assert done.returncode == 0, done.stderr
-    assert yaml.safe_load(done.stdout)["loss_mode"] == "bapo"
+def test_the_flag_composes_and_a_wrong_value_ends_the_command_on_the_driver(entry, tmp_path):
+    """Neither of the mains calls verl's validate_config."""
+    done = command(entry, tmp_path, "+algorithm=bapo", STOCK, f"{KEY}.target_contribution=1.5")
+    assert done.returncode == 1 and f"{KEY}.target_contribution must be in (0, 1), got 1.5" in done.stderr
+    assert "ray init kwargs" not in done.stdout and "Started a local Ray instance" not in done.stderr
 
 
-@pytest.mark.used_by("bapo_verl/README.md")
+@pytest.mark.used_by("bapo_verl/docs/entry_points.md")
 def test_one_step_off_policy_itself_composes_only_where_verls_source_is(tmp_path):
     """Why the test above, and README, name the search path. When this fails, verl's YAML has it and they need not."""
-    done = command("one_step_off", tmp_path)
+    show = "--cfg", "job", "-p", KEY
+    done = command("one_step_off", tmp_path, *show)
     assert done.returncode != 0 and "path=file://verl/trainer/config" in done.stderr
-    assert command("one_step_off", Path(verl.__file__).parents[1]).returncode == 0
+    assert command("one_step_off", Path(verl.__file__).parents[1], *show).returncode == 0
 
 
 # --------------------------------------------------------------------------------------------------------------------

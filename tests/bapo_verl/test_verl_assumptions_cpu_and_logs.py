@@ -69,7 +69,7 @@ def test_the_replay_buffer_polls_every_two_seconds_and_has_no_key_for_it():
     assert "poll_interval" not in sampler and {"path", "name"} <= sampler.custom_sampler.keys()
 
 
-@used_by("bapo_verl/README.md")
+@used_by("bapo_verl/docs/entry_points.md")
 def test_a_batch_has_the_answers_in_the_order_in_which_they_ended(monkeypatch):
     """The order of TransferQueue's keys, not that of the prompts: two runs with one seed train on different batches."""
     monkeypatch.setattr(replay_buffer, "tq", type("Queue", (), {"kv_clear": staticmethod(lambda **_: None)}))

@@ -1,4 +1,4 @@
-"""recipe/demo/ and recipe/process.py: a run that falls silent, and what the demo says at the end.
+"""recipe/demo/ and recipe/common.py: a run that falls silent, and what the demo says at the end.
 
 What this file does not exercise: the training itself, which tests/pipeline has.
 """
@@ -9,29 +9,24 @@ import os
 import pandas
 import pytest
 
-from recipe import process
+from recipe import common
 from recipe.demo import demo
 
 
-def test_the_age_of_an_interrupted_runs_metrics_is_not_the_silence_of_the_next(tmp_path):
-    old = tmp_path / "metrics.jsonl"
-    old.write_text("{}\n")
-    os.utime(old, (0, 0))
-    run = process.Run(["sleep", "60"], tmp_path)
+def test_the_demo_says_that_a_run_fell_silent(tmp_path, monkeypatch):
+    """The metrics of an interrupted run go: their age is not the silence of the next."""
+    (tmp_path / "metrics.jsonl").write_text("{}\n")
+    os.utime(tmp_path / "metrics.jsonl", (0, 0))
+    monkeypatch.setattr(common, "GRACE_SECONDS", 0)  # where the tests run in the background, sleep ignores Ctrl-C
+    run = common.Run(["sleep", "60"], tmp_path)
     try:
         assert not run.silent()
-    finally:
-        run.end()
-
-
-def test_the_demo_says_that_a_run_fell_silent(tmp_path, monkeypatch):
-    monkeypatch.setattr(process, "SILENCE_SECONDS", 2)
-    run = process.Run(["sleep", "60"], tmp_path)
-    try:
+        monkeypatch.setattr(common, "SILENCE_SECONDS", -1)
         with pytest.raises(SystemExit, match=f"memory.*{run.log}"):
             demo.follow(run)
     finally:
         run.end()
+    assert run.process.returncode
 
 
 def step(reward, rho, rho_start, moves, lr=2e-4):
@@ -56,22 +51,14 @@ def test_the_last_lines_have_the_numbers_of_the_log_and_of_the_stored_runs_at_it
         }
     )
     table.to_parquet(tmp_path / "steps.parquet")
-    monkeypatch.setattr(demo, "STORED", tmp_path / "steps.parquet")
-    run = process.Run(["true"], tmp_path)
+    monkeypatch.setattr(demo, "GRPO_RUNS", tmp_path / "steps.parquet")
+    run = common.Run(["true"], tmp_path)
     run.process.wait()
     lines = [step(0.4, 0.40, 0.38, 0), step(0.6, 0.44, 0.40, 12)]
     run.metrics.write_text("".join(json.dumps({"step": i, "data": data}) + "\n" for i, data in enumerate(lines, 1)))
     text = demo.draw_and_summarize(run, tmp_path)
-    for number in (
-        "in 1 of 2 steps, to 0.75 and 2.10",
-        "0.420",
-        "0.390",
-        "0.50",
-        "In 5 stored",
-        "0.35",
-        "0.15 to 0.60",
-    ):
-        assert number in text
+    expected = "in 1 of 2 steps, to 0.75 and 2.10|0.420|0.390|0.50|In 5 stored|0.35|0.15 to 0.60"
+    assert [number for number in expected.split("|") if number not in text] == []
     assert (tmp_path / "training.png").is_file()
 
 
@@ -79,5 +66,5 @@ def test_the_demos_learning_rate_has_stored_runs(repository):
     """The number in the launch script against the stored table."""
     script = (repository / "examples" / "run_bapo_tiny_qwen2_cpu.sh").read_text()
     lr = float(script.partition("optim.lr=")[2].split()[0])
-    rows = demo.stored(lr)
+    rows = demo.stored_grpo_runs(lr)
     assert len(rows) == rows["step"].nunique() > 0

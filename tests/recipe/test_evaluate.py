@@ -1,9 +1,11 @@
 """recipe/evaluation/: statistics by hand, resuming with a stand-in for verl, and the real thing.
 
-What this file does not exercise: a GPU, a real model, a model whose template opens `<think>` (its dump is imitated).
+What this file does not exercise: a GPU, a real model, a model whose template opens `<think>`.
 """
 
-import doctest
+import asyncio
+import dataclasses
+import itertools
 import json
 import os
 import re
@@ -16,21 +18,20 @@ from types import SimpleNamespace
 import datasets
 import numpy as np
 import pytest
+import torch
+import transformers
 from omegaconf import OmegaConf
+from verl import DataProto
+from verl.utils.import_utils import load_extern_object
 
+from recipe.common import REWARD, as_markdown, row_for_verl, waiting_bar
 from recipe.evaluation import evaluate, scores
 from recipe.evaluation.length_reward_manager import LengthRewardManager
 from recipe.evaluation.scores import Sample
-from recipe.process import waiting_bar
 from tests.recipe.vllm_server import served
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "recipe"
-
-
-def test_the_docstrings_examples():
-    result = doctest.testmod(scores)
-    assert result.failed == 0 and result.attempted > 0
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -38,28 +39,10 @@ def test_the_docstrings_examples():
 # --------------------------------------------------------------------------------------------------------------------
 
 
-def test_average_is_the_mean_over_problems():
-    # (1/4 + 3/4 + 0/4) / 3 = 1 / 3
-    assert scores.average([(1, 4), (3, 4), (0, 4)]) == pytest.approx(1 / 3)
-
-
-def test_pass_at_k_is_the_unbiased_estimator():
-    # n = 4, k = 2, C(4, 2) = 6.
-    # c = 1: 1 - C(3, 2) / 6 = 1 - 3/6 = 1/2;  c = 2: 1 - C(2, 2) / 6 = 5/6;  c = 0: 0;  c = 3: C(1, 2) = 0, so 1
-    assert scores.pass_at_k([(1, 4)], 2) == pytest.approx(1 / 2)
-    assert scores.pass_at_k([(2, 4)], 2) == pytest.approx(5 / 6)
-    assert scores.pass_at_k([(1, 4), (2, 4), (0, 4), (3, 4)], 2) == pytest.approx((1 / 2 + 5 / 6 + 0 + 1) / 4)
-    # k = 1 is the average; with one right of 8, pass@8 is 1 (verl's best@8 says about 1 - (7/8)^8 = 0.66).
-    assert scores.pass_at_k([(1, 4), (3, 4)], 1) == pytest.approx(scores.average([(1, 4), (3, 4)]))
-    assert scores.pass_at_k([(1, 8)], 8) == 1
-
-
-@pytest.mark.parametrize(("correct", "k"), [(c, k) for c in range(6) for k in range(1, 6)])
-def test_pass_at_k_is_the_share_of_subsets_with_a_correct_sample(correct, k):
-    from itertools import combinations
-
-    subsets = list(combinations([True] * correct + [False] * (5 - correct), k))
-    assert scores.pass_at_k([(correct, 5)], k) == pytest.approx(sum(map(any, subsets)) / len(subsets))
+def test_pass_at_k_is_the_share_of_subsets_with_a_correct_sample():
+    for correct, k in itertools.product(range(6), range(1, 6)):
+        subsets = list(itertools.combinations([True] * correct + [False] * (5 - correct), k))
+        assert scores.pass_at_k([(correct, 5)], k) == pytest.approx(sum(map(any, subsets)) / len(subsets))
 
 
 def votes(*pairs):
@@ -87,23 +70,14 @@ def test_interval_where_it_can_be_counted():
 
 
 def test_interval_against_its_normal_limit():
-    # 400 problems, half always right: sd = sqrt(.25 / 400) = .025, so .5 +- 1.96 * .025 = .451 to .549.
-    assert scores.interval([(8, 8)] * 200 + [(0, 8)] * 200) == pytest.approx((0.451, 0.549), abs=0.003)
-    # 400 problems with 4 of 16: only samples vary, sd = sqrt(.25 * .75 / 16 / 400) = .00541: .25 +- .0106
-    assert scores.interval([(4, 16)] * 400) == pytest.approx((0.2394, 0.2606), abs=0.0007)
-
-
-def test_interval_is_the_same_each_time_and_near_a_plain_two_level_bootstrap():
-    counts = [(0, 4), (1, 4), (2, 4), (4, 4), (4, 4), (3, 4), (0, 4), (1, 4)]
-    uneven = [(i, 16 + i) for i in range(30)]  # of so many denominators that no two resamples are equal by chance
-    assert scores.interval(uneven) == scores.interval(uneven)
-    rng = np.random.default_rng(1)
-    outcomes = [np.arange(n) < c for c, n in counts]
-    means = []
-    for _ in range(4000):
-        drawn = rng.integers(len(counts), size=len(counts))
-        means.append(np.mean([rng.choice(outcomes[i], size=4).mean() for i in drawn]))
-    assert scores.interval(counts) == pytest.approx(np.percentile(means, [2.5, 97.5]), abs=0.035)
+    # 100 problems, half always right: only problems vary, sd = sqrt(.25 / 100) = .05, so .5 +- 1.96 * .05
+    assert scores.interval([(8, 8)] * 50 + [(0, 8)] * 50) == pytest.approx((0.402, 0.598), abs=0.01)
+    # 4 of 16 to each: only samples vary, sd = sqrt(.25 * .75 / 16 / 100) = .0108, so .25 +- .0212
+    assert scores.interval([(4, 16)] * 100) == pytest.approx((0.2288, 0.2712), abs=0.0014)
+    # Half 8 of 16, half none: both, variance (.25^2 + .25 / 16 / 2) / 100, sd = .0265, so .25 +- .0520
+    both = [(8, 16)] * 50 + [(0, 16)] * 50
+    assert scores.interval(both) == pytest.approx((0.198, 0.302), abs=0.0018)
+    assert scores.interval(both) == scores.interval(both)
 
 
 def test_statistics_of_two_problems_by_hand():
@@ -150,24 +124,19 @@ def test_a_published_row_is_found_by_the_models_name_and_only_by_it():
     assert scores.published("o3-mini-medium", "aime24") == 79.6 and scores.published("o3-mini", "aime24") is None
 
 
-def test_rows_that_cannot_be_run_are_kept_apart():
-    assert not scores.RUNNABLE.keys() & scores.QUOTED.keys()
-    assert scores.quoted_table(["tiny"]) is None
-    table = scores.quoted_table(["aime24", "math500"])
-    assert table[0] == ["model", "aime24"] and ["Gemini-2.5-Flash-Thinking-0520", "82.3"] in table
-
-
 def test_the_tables():
     samples = [Sample("a", True, "7", "correct", 10, False), Sample("b", False, "8", "wrong", 21, True)]
     results = {"aime24": {**scores.statistics(samples), "published": 54.2}}
-    table = scores.score_table(results)
-    assert dict(zip(*table, strict=True)) == {
+    assert dict(zip(*scores.score_table(results), strict=True)) == {
         "data set": "aime24", "problems": "2", "n": "1", "avg@n": "50.0", "95%": "0.0 to 100.0", "published": "54.2",
         "pass@n": "50.0", "maj@n": "50.0", "mean tokens": "16", "cut off": "50.0",
     }  # fmt: skip
-    assert scores.as_markdown([["x", "y"], ["a", "1"]]) == "| x | y |\n| --- | ---: |\n| a | 1 |"
+    assert as_markdown([["x", "y"], ["a", "1"]]) == "| x | y |\n| --- | --- |\n| a | 1 |"
     assert scores.as_text([["x", "yy"], ["abc", "1"]]) == "x    yy\nabc   1"
     assert scores.reason_table(results, ("correct", "error"))[1] == ["aime24", "50.0", "0.0"]
+    assert not scores.RUNNABLE.keys() & scores.QUOTED.keys() and scores.quoted_table(["tiny"]) is None
+    table = scores.quoted_table(["aime24", "math500"])
+    assert table[0] == ["model", "aime24"] and ["Gemini-2.5-Flash-Thinking-0520", "82.3"] in table
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -240,25 +209,21 @@ def test_lines_end_where_json_lines_end(tmp_path):
 
 @pytest.mark.parametrize(("answer", "vote"), [("5", "5"), ("x+" * 600 + "1", None), ("", None)])
 def test_what_could_not_be_read_does_not_vote(answer, vote):
-    reward = evaluate.load_reward()
-    row = {
-        "input": "?",
-        "output": f"\\boxed{{{answer}}}",
-        "gts": "5",
-        "uid": "a_0_0",
-        "response_tokens": 9,
-        "cut_off": 0,
-    }
-    assert evaluate.grade(row, reward).vote == vote
+    row = {"input": "?", "output": f"\\boxed{{{answer}}}", "gts": "5", "uid": "a_0_0"}
+    sample = evaluate.grade(row | {"response_tokens": 9, "cut_off": 0}, evaluate.load_reward())
+    assert sample.vote == vote
 
 
-@pytest.mark.parametrize("how", ["lost", "fails"])
-def test_what_is_not_complete_is_never_counted_and_generated_anew(how, data, verl, tmp_path):
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [
+        ("lost", "has 3 answers to 2 problems, not 2 to each of 2"),
+        ("fails", "(?s)a word.*exit code 1; log: "),
+    ],
+)
+def test_what_is_not_complete_is_never_counted_and_generated_anew(how, expected, data, verl, tmp_path):
     output = tmp_path / "out"
     setattr(verl, how, 1)
-    expected = {"lost": "has 3 answers to 2 problems, not 2 to each of 2", "fails": "(?s)a word.*exit code 1; log: "}[
-        how
-    ]
     with pytest.raises(evaluate.EvaluationError, match=expected):
         evaluate.evaluate(output, [data], [])
     with pytest.raises(evaluate.EvaluationError, match="holds no generations"):
@@ -302,19 +267,38 @@ def test_progress_is_the_answers_of_all_reward_workers_whatever_the_log_says(tmp
 
 
 def test_a_data_file_that_is_not_there_is_a_sentence(verl, tmp_path):
-    with pytest.raises(
-        evaluate.EvaluationError, match="aime24.parquet is not there: recipe.data.prepare_data makes it"
-    ):
+    with pytest.raises(evaluate.EvaluationError, match="aime24.parquet is not there: recipe.data.prepare_data makes"):
         evaluate.evaluate(tmp_path, [tmp_path / "aime24.parquet"], [])
 
 
-def test_an_answer_that_never_closes_what_its_prompt_opened_is_none():
-    reward = evaluate.load_reward()
-    row = {"output": "so \\boxed{5}", "gts": "5", "uid": "p_0_0", "response_tokens": 3, "cut_off": 1}
-    assert evaluate.grade(row | {"input": "2+3=?<think>\n"}, reward) == Sample("p", False, None, "no_answer", 3, True)
-    assert evaluate.grade(row | {"input": "2+3=?\n"}, reward) == Sample("p", True, "5", "correct", 3, True)
-    closed = row | {"input": "2+3=?<think>\n", "output": "5</think> \\boxed{5}"}
-    assert evaluate.grade(closed, reward).correct
+@pytest.mark.parametrize(
+    ("prompt", "answer", "end", "expected"),
+    [
+        ("2+3=?<think>\n", "so \\boxed{5}", False, Sample("p", False, None, "no_answer", 0, True)),
+        ("2+3=?<think>\n", "so </think>\\boxed{5}", True, Sample("p", True, "5", "correct", 0, False)),
+        ("2+3=?\n", "so \\boxed{5}", False, Sample("p", True, "5", "correct", 0, True)),
+    ],
+)
+def test_verl_and_the_tables_have_one_verdict_where_a_prompt_opens_the_thoughts(
+    prompt, answer, end, expected, tmp_path
+):
+    """Of the reward manager with the demo's tokenizer, as verl calls it, and of the line that verl dumps."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(RECIPE / "tiny_task" / "base" / "model")
+    prompt_ids, ids = tokenizer(prompt).input_ids, tokenizer(answer).input_ids + [tokenizer.eos_token_id] * end
+    mask = torch.ones(1, len(prompt_ids) + len(ids), dtype=torch.long)
+    tensors = {"prompts": torch.tensor([prompt_ids]), "responses": torch.tensor([ids]), "attention_mask": mask}
+    row = row_for_verl("sums", [], "5")
+    data = DataProto.from_dict(tensors, {name: np.array([value], dtype=object) for name, value in row.items()})
+    config = OmegaConf.create({"trainer": {"validation_data_dir": str(tmp_path)}})
+
+    async def judged():
+        score = load_extern_object(str(REWARD), "compute_score")
+        return await LengthRewardManager(config, tokenizer, score).run_single(data)
+
+    said = asyncio.run(judged())["reward_extra_info"]
+    dumped = {"input": prompt, "output": answer, "gts": "5", "uid": "p_0_0", **said}
+    assert (said["acc"], said["reason"]) == (expected.correct, expected.reason)
+    assert evaluate.grade(dumped, evaluate.load_reward()) == dataclasses.replace(expected, tokens=len(ids))
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -328,12 +312,6 @@ def test_evaluate_yaml_is_verls_config_with_the_papers_samples():
         "model": "m", "samples": 16, "temperature": 0.6, "top_p": 0.95, "top_k": -1,
         "max_prompt_tokens": 2048, "max_response_tokens": 100, "chat_template_arguments": {},
     }  # fmt: skip
-
-
-def test_the_script_says_what_it_needs(tmp_path):
-    done = subprocess.run(["bash", str(ROOT / "examples" / "evaluate.sh")], env={"PATH": os.environ["PATH"]},
-                          capture_output=True, text=True)  # fmt: skip
-    assert done.returncode != 0 and "set MODEL_PATH to a Hugging Face checkpoint" in done.stderr
 
 
 @pytest.mark.pipeline

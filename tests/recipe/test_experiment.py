@@ -8,10 +8,13 @@ import math
 import numpy as np
 import pandas
 import pytest
+import torch
 from pytest import approx
 
-from recipe.experiment import report
-from recipe.experiment.analysis import Difference, Results, crossing, ends_of_path, summarised, verdict, welch
+from bapo_verl.policy_loss_config import BapoPolicyLossConfig
+from bapo_verl.search import Search
+from recipe.experiment import map, report
+from recipe.experiment.analysis import Difference, Results, crossing, summarised, verdict, welch
 from recipe.experiment.design import Plan, best_rate
 from recipe.experiment.run import EVALUATIONS, UPDATES
 
@@ -23,22 +26,19 @@ def results():
     return Results(pandas.read_parquet(EVALUATIONS), pandas.read_parquet(UPDATES), PLAN)
 
 
-def test_the_seeds_that_choose_do_not_judge():
+def test_the_seeds_that_choose_do_not_judge_and_the_looks_spend_five_percent():
     judging = [seed for look in PLAN.looks for seed in look["seeds"]]
     assert not set(PLAN.seeds) & set(judging) and len(judging) == len(set(judging))
-
-
-def test_the_looks_spend_five_percent():
     assert sum(look["alpha"] for look in PLAN.looks) == approx(0.05)
 
 
 def test_each_claim_is_about_methods_of_the_design_and_an_outcome_with_a_margin():
     claims = PLAN.design["claims"]
-    assert len(claims) <= 8
+    made = {(method, stage["at"]) for stage in PLAN.design["order"] for method in stage["methods"]}
+    assert len(claims) <= 8 and {method for method, _ in made} == set(PLAN.methods)
     for claim in claims:
-        assert set(claim["pair"]) <= set(PLAN.methods)
+        assert {(method, claim["at"]) for method in claim["pair"]} <= made
         assert claim["outcome"] in PLAN.design["margin"]
-    assert sorted(name for group in PLAN.design["order"] for name in group) == sorted(PLAN.methods)
 
 
 def rows(method, rewards, seed=0):
@@ -61,12 +61,7 @@ def test_a_grid_grows_where_the_best_rate_is_at_its_end(best, more):
     assert PLAN.rates("bapo", table) == approx(sorted([*grid, *([more] if more else [])]))
 
 
-def test_a_mean_has_the_bounds_of_the_other_at_its_best_rate():
-    table = pandas.DataFrame(rows("bapo", {1e-4: 0.5, 2e-4: 0.8}))
-    assert PLAN.bounds("bapo_mean", table) == [0.7, 2.01]
-
-
-def test_the_plan_makes_the_first_look_before_the_second_and_the_best_rate_before_twice_that():
+def test_the_plan_makes_the_first_look_in_its_order_before_the_second():
     """Runs "end" at once, each with reward 0.8 at 2e-4 and 0.5 elsewhere, so no grid grows."""
 
     def ended(runs):
@@ -76,11 +71,16 @@ def test_the_plan_makes_the_first_look_before_the_second_and_the_best_rate_befor
     runs = PLAN.all_runs(ended)
     first, second = (look["seeds"] for look in PLAN.looks)
     judging = [run for run in runs if run.seed not in PLAN.seeds]
-    assert len(runs) - len(judging) == len(PLAN.methods) * len(PLAN.design["rates"])
-    assert len(judging) == 2 * len(PLAN.methods) * len(first + second)
-    leading = judging[: 4 * len(first)]
-    assert {(run.method, run.lr) for run in leading} == {(method, 2e-4) for method in PLAN.design["order"][0]}
-    assert {run.seed for run in judging[-16 * len(second) :]} == set(second)
+    assert len(runs) - len(judging) == len(PLAN.methods) * len(PLAN.design["rates"]) * len(PLAN.seeds)
+    expected = [
+        {(method, stage["at"] * 2e-4, seed) for method in stage["methods"] for seed in seeds}
+        for seeds in (first, second)
+        for stage in PLAN.design["order"]
+    ]
+    for stage in expected:
+        assert {(run.method, run.lr, run.seed) for run in judging[: len(stage)]} == stage
+        del judging[: len(stage)]
+    assert not judging
 
 
 def test_the_outcomes_of_a_run_by_hand():
@@ -127,24 +127,38 @@ def test_verdicts(low, high, p, expected):
     assert verdict(Difference((low + high) / 2, low, high, p), p, 0.02, 0.03) == expected
 
 
+def test_the_map_by_hand():
+    """Positive tokens at r = 1 and 2, negative ones at 1, in equal parts: P = W+ (1 + min(2, c_high)) / 2 and N = W-.
+
+    The target 0.4 asks for P >= 2/3 N. With W- = 1 that is W+ >= 0.606 at c_high = 1.2, and W+ >= 0.444 from 2 on.
+    """
+    search = Search(BapoPolicyLossConfig(), 3.0)
+    ratios = map.LogRatios(torch.tensor([1.0, 2.0]).log(), torch.zeros(1))
+    assert map.shares(search, ratios, [(0.7, 1.0), (0.5, 1.0), (0.4, 1.0), (0.3, 1.0)]) == approx([0.25, 0.25, 0.5])
+
+
+def test_the_maps_clip_by_hand():
+    """Half of the positive tokens and a third of the negative ones: (1/2 + 2 x 1/3) / 3 where failed ones are twice as
+    long. log r = 0.1 is dropped from a factor of log(1.2) / 0.1 on."""
+    ratios = map.LogRatios(torch.tensor([1.3, 1.0]).log(), torch.tensor([0.7, 1.0, 1.3]).log())
+    assert ratios.dropped(1.0, 2.0) == approx(7 / 18)
+    ratios = map.LogRatios(torch.tensor([0.1, 0.0]), torch.zeros(2))
+    assert ratios.scaled_to_drop(0.2, 1.0).positive[0].item() == approx(math.log(1.2), rel=0.011)
+
+
 def test_every_stored_run_is_of_the_design_and_had_its_bounds(results):
     """The logged bounds against the design's: fixed ones exactly, a search's within its path."""
     for method, group in results.updates.groupby("method"):
-        low, high = results.plan.bounds(method, results.chosen) or [(0.6, 0.9), (1.2, 3.0)]
+        low, high = results.plan.methods[method].get("bounds", [(0.6, 0.9), (1.2, 3.0)])
         for column, bounds in (("c_low", low), ("c_high", high)):
             assert group[column].dropna().between(np.min(bounds) - 1e-3, np.max(bounds) + 1e-3).all(), method
-
-
-def test_a_search_is_at_its_start_inside_or_at_its_end(results):
-    shares = pandas.DataFrame(ends_of_path(results.updates))[["at_start", "inside", "at_end"]]
-    assert (shares.sum(axis=1) == 1).all()
 
 
 def test_the_tables_on_the_page_are_those_of_the_data(results):
     page = report.PAGE.read_text()
     assert report.fill(page, report.tables(results)) == page
     readme = report.README.read_text()
-    assert report.fill(readme, {"result": report.result_paragraph(results)}) == readme
+    assert report.fill(readme, {"result": report.result(results)}) == readme
 
 
 def test_the_stored_results_are_small():

@@ -48,10 +48,6 @@ def test_a_damaged_parquet_file_is_a_sentence(damage, tmp_path):
     path.write_bytes(whole[: len(whole) // 2] if damage == "cut" else whole[:100] + bytes(400) + whole[500:])
     with pytest.raises(DataError, match=f"^{path} is no whole parquet file: "):
         check_copy(path)
-
-
-def test_a_parquet_file_without_rows_is_an_error(tmp_path):
-    path = tmp_path / "a.parquet"
     pandas.DataFrame({"answer": []}).to_parquet(path)
     with pytest.raises(DataError, match=f"^{path} has 0 rows"):
         check_copy(path)

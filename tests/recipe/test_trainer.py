@@ -17,6 +17,7 @@ from verl.utils import tensordict_utils as tu
 from verl.workers.config import FSDPActorConfig, FSDPEngineConfig, FSDPOptimizerConfig, HFModelConfig
 from verl.workers.engine import EngineRegistry
 from verl.workers.utils.losses import ppo_loss
+from verl.workers.utils.padding import left_right_2_no_padding
 
 from bapo_verl.engine import BapoPolicyLossConfig  # registers the loss and the engines
 from bapo_verl.search import Tokens
@@ -52,23 +53,16 @@ def rollout():
 def updated_by_verl(rollout, advantages, policy_loss, lr, updates):
     """Weights after updates of the engine that verl's registry has, on the same answers."""
 
-    def nested(values):
-        rows = [row[:n] for row, n in zip(values, rollout.mask.sum(1).long().tolist(), strict=True)]
-        return torch.nested.as_nested_tensor(rows, layout=torch.jagged)
-
-    width = rollout.prompts.shape[1]
-    whole = torch.cat([rollout.prompts, rollout.tokens], 1)
-    lengths = (width + rollout.mask.sum(1)).long().tolist()
-    ids = [row[:n] for row, n in zip(whole, lengths, strict=True)]
-    tensors = dict(
-        input_ids=torch.nested.as_nested_tensor(ids, layout=torch.jagged),
-        position_ids=torch.nested.as_nested_tensor([torch.arange(len(x)) for x in ids], layout=torch.jagged),
-        prompts=torch.nested.as_nested_tensor(list(rollout.prompts), layout=torch.jagged),
-        responses=nested(rollout.tokens),
-        response_mask=nested(rollout.mask.long()),
-        loss_mask=nested(rollout.mask.long()),
-        old_log_probs=nested(rollout.log_probs),
-        advantages=nested(advantages),
+    ids = torch.cat([rollout.prompts, rollout.tokens], 1)
+    batch = dict(
+        input_ids=ids,
+        attention_mask=torch.cat([torch.ones_like(rollout.prompts), rollout.mask.long()], 1),
+        position_ids=torch.arange(ids.shape[1]).expand_as(ids),
+        prompts=rollout.prompts,
+        responses=rollout.tokens,
+        response_mask=rollout.mask.long(),
+        old_log_probs=rollout.log_probs,
+        advantages=advantages,
     )
     engine = EngineRegistry.new(
         "language_model",
@@ -93,7 +87,7 @@ def updated_by_verl(rollout, advantages, policy_loss, lr, updates):
     )
     with engine.train_mode():
         for _ in range(updates):
-            data = TensorDict(dict(tensors), batch_size=[len(ids)])
+            data = left_right_2_no_padding(TensorDict(batch, batch_size=[len(ids)]))
             tu.assign_non_tensor(
                 data,
                 use_remove_padding=False,

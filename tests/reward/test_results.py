@@ -121,7 +121,7 @@ def test_report_comes_now_and_then(capfd, monkeypatch):
     assert "p50=250.00 p99=250.0" in counters.report()
 
 
-DOCTESTS = "extract latex words units parse expression compare".split()
+DOCTESTS = "extract latex words units brackets quantity parse expression compare".split()
 
 
 @pytest.mark.parametrize("name", DOCTESTS)

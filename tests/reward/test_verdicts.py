@@ -1,13 +1,14 @@
 r"""Verdicts: our cases, math-verify's, the shared failing ones; beside every scorer that verl has."""
 
 import json
-import re
+import random
 from pathlib import Path
 
 import pytest
 
+from tests.reward import other_scorers
 from tests.reward.cases import BY_RULE, CASES, REPORTED
-from tests.reward.loaded import score
+from tests.reward.loaded import ROOT, score
 
 ALL = CASES + BY_RULE + REPORTED
 
@@ -52,59 +53,18 @@ def test_math_verifys_own_cases(case):
     assert score(case["gold"], case["response"])["acc"] == (case["equal"] != differs)
 
 
-def _mv_verdict(gold, text, anchored):
-    from math_verify import LatexExtractionConfig, parse, verify
-
-    config = [LatexExtractionConfig(boxed_match_priority=0, try_extract_without_anchor=False)] if anchored else None
-    settings = {"extraction_config": config, "extraction_mode": "first_match"} if anchored else {}
-    expected = parse("\\boxed{" + gold + "}", **settings)
-    return bool(verify(expected, parse(text, **settings)))
-
-
-def _last_box(text):
-    from verl.utils.reward_score.math_reward import last_boxed_only_string
-
-    return last_boxed_only_string(text.rsplit("</think>", 1)[-1]) or ""
-
-
-def _other_scorers():
-    from verl.utils.reward_score import math_dapo, math_reward, math_verify, prime_math
-
-    return {
-        "verl math_verify": lambda gold, text: math_verify._verify_in_subprocess("\\boxed{" + gold + "}", text) > 0,
-        "TRL / open-r1 style": lambda gold, text: _mv_verdict(gold, text, anchored=True),
-        "last box, then math-verify": lambda gold, text: _mv_verdict(gold, _last_box(text), anchored=False),
-        "verl math_dapo": lambda gold, text: bool(math_dapo.compute_score(text, gold)["acc"]),
-        "verl math_reward": lambda gold, text: math_reward.compute_score(text, gold) > 0,
-        "verl prime_math": lambda gold, text: bool(prime_math.compute_score(text, gold)[0]),
-    }
-
-
-def _says_yes(scorer, gold, text):
-    try:
-        return scorer(gold, text)
-    except Exception:  # several of them raise; in training that is a lost answer, here it is a no
-        return False
-
-
 @pytest.mark.slow
-def test_fewer_mistakes_than_every_scorer_of_verl(capfd):
-    """On our own cases, so a lower bound of the effort and no proof: the table is printed with -s."""
-    # One string per gold is all the others know; astronomic numbers, large powers of letters, and sums and products to
-    # a letter would take them minutes.
-    slow = re.compile(r"\{10\^\{10\}\}|\^\{6[01]\}|\\(?:sum|prod)_\{[a-z]=[01]\}\^\{n")
-    cases = [c for c in CASES if not c[0].startswith('["') and not slow.search(c[0] + c[1])]
-    table = {"ours": [(score(gold, text)["acc"] == 1, right) for gold, text, right, _ in cases]}
-    for name, scorer in _other_scorers().items():
-        table[name] = [(_says_yes(scorer, gold, text), right) for gold, text, right, _ in cases]
-    mistakes = {
-        name: (sum(yes and not right for yes, right in rows), sum(right and not yes for yes, right in rows))
-        for name, rows in table.items()
-    }
-    with capfd.disabled():
-        print(f"\n{'scorer':28} {'false positives':>16} {'false negatives':>16}   ({len(cases)} cases)")
-        for name, (positive, negative) in mistakes.items():
-            print(f"{name:28} {positive:16} {negative:16}")
-    ours = mistakes.pop("ours")
-    for name, (positive, negative) in mistakes.items():
-        assert ours[0] < positive and ours[1] < negative, name
+def test_the_stored_verdicts_of_other_scorers_are_true():
+    """A sample of them, asked again; reward/README.md has the table of all."""
+    stored = json.loads(other_scorers.STORED.read_text())
+    assert {key: stored[key] for key in other_scorers.made_with()} == other_scorers.made_with()
+    for name, scorer in other_scorers.scorers().items():
+        for index in random.Random(name).sample(range(len(other_scorers.ASKED)), 15):
+            gold, text, *_ = other_scorers.ASKED[index]
+            assert str(int(other_scorers.says_yes(scorer, gold, text))) == stored["yes"][name][index], (
+                name,
+                gold,
+                text,
+            )
+    page = (ROOT / "reward" / "README.md").read_text()
+    assert all(row in page for row in other_scorers.table(stored))

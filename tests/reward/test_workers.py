@@ -11,7 +11,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from tests.reward.loaded import REWARD, SLOW, SLOW_GOLD, compute_score, grade, request, score
+from tests.reward.loaded import ROOT, SLOW, SLOW_GOLD, compute_score, grade, request, score
 from tests.reward.loaded import pool as workers
 
 pytestmark = pytest.mark.slow
@@ -132,11 +132,10 @@ def test_memory_limit_holds():
 
 
 PARENT = """
-import sys, threading, time
-from verl.utils.import_utils import load_extern_object
-workers = load_extern_object({path!r}, "_sibling")("pool")
-pool = workers.Pool(1, 600.0, 1024)
-read = load_extern_object({path!r}, "_sibling")("parse").read
+import sys, time
+sys.path.insert(0, {root!r})
+from reward.math_reward import _sibling
+pool, read = _sibling("pool").Pool(1, 600.0, 1024), _sibling("parse").read
 future = pool.submit({{"golds": [read({gold!r})], "answer": read({slow!r})}})
 while not hasattr(pool, "seen"):
     time.sleep(0.1)
@@ -148,7 +147,7 @@ time.sleep(600)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's; elsewhere CPU time is the bound")
 def test_no_orphan_after_sigkill_of_the_parent():
-    code = PARENT.format(path=str(REWARD), gold=SLOW_GOLD, slow=SLOW[7:-1])
+    code = PARENT.format(root=str(ROOT), gold=SLOW_GOLD, slow=SLOW[7:-1])
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     child = int(next(line for line in parent.stdout if line.strip().isdigit()))
     time.sleep(1.5)  # let it be busy

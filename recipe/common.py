@@ -1,17 +1,70 @@
-"""A verl command as a process that can be watched, and ended with all that it started."""
+"""What the scripts of this folder share: the grader, rows for verl, files that are whole, tables, runs of verl."""
 
+import importlib.util
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import psutil
 from tqdm import tqdm
 
+REWARD = Path(__file__).resolve().parents[1] / "reward" / "math_reward.py"
 GRACE_SECONDS = 20
 SILENCE_SECONDS = 600  # on two cores a step takes five to twenty seconds, a start one to three minutes
+
+Write = Callable[[Path], object]  # writes what belongs into a file to the path that it is given
+Table = list[list[str]]  # the first row is the header
+
+
+def load_reward() -> ModuleType:
+    """reward/math_reward.py, by path as verl loads it."""
+    spec = importlib.util.spec_from_file_location("math_reward", REWARD)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def message(role: str, content: str) -> dict[str, str]:
+    return {"role": role, "content": content}
+
+
+def row_for_verl(data_source: str, prompt: list[dict], gold: str, **extra_info) -> dict:
+    """The columns that verl's data set class and its reward managers read."""
+    return {
+        "data_source": data_source,
+        "prompt": prompt,
+        "ability": "math",
+        "reward_model": {"style": "rule", "ground_truth": gold},
+        "extra_info": extra_info,
+    }
+
+
+def write_whole(path: Path, write: Write) -> None:
+    """`write(temporary path)`, then one rename: a reader sees the old file, the new one, or none."""
+    write_together({path: write})
+
+
+def write_together(writers: dict[Path, Write]) -> None:
+    """`write_whole` for files that belong together: none is renamed before all are written."""
+    temporary = {path: path.with_name(f".{path.name}-{os.getpid()}") for path in writers}
+    try:
+        for path, write in writers.items():
+            write(temporary[path])
+        for path in writers:
+            os.replace(temporary[path], path)
+    finally:
+        for path in temporary.values():
+            path.unlink(missing_ok=True)
+
+
+def as_markdown(table: Table) -> str:
+    head, *rows = table
+    return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows])
 
 
 def interrupt_on_signals() -> None:
