@@ -45,12 +45,13 @@ if [[ " $(hostname -I) 127.0.0.1 " == *" $address "* ]]; then
     ! open || stop "port 6379 of the head $MASTER_ADDR is taken, perhaps by a Ray that \`ray stop\` ends"
     bash "$@" --cfg job >/dev/null # what the script refuses, it refuses before the nodes are waited for
 
-    # Ray returns 0 where it did not start or was interrupted. The script's success removes the file.
-    unfinished=$(mktemp -p "$folder")
-    trap 'rm -f "$unfinished"' EXIT
+    # Ray's own code is 0 where it did not start or was interrupted, and sometimes 1 where the script's is not.
+    code=$(mktemp -p "$folder")
+    trap 'rm -f "$code"' EXIT
     ray symmetric-run --address "$address:6379" --min-nodes "$nodes" -- \
-        bash -c 'RAY_ADDRESS=$1 bash "${@:2}" && rm "$0"' "$unfinished" "$address:6379" "$@"
-    [[ ! -e $unfinished ]] || stop "the script did not run to its end: Ray did not start, for the reason above, or was interrupted"
+        bash -c 'RAY_ADDRESS=auto bash "$@"; echo $? >"$0"' "$code" "$@" || true
+    [[ -s $code ]] || stop "the script did not run to its end: Ray did not start, for the reason above, or was interrupted"
+    exit "$(<"$code")"
 else
     ! pgrep -x raylet >/dev/null || stop "a Ray runs on this node: \`ray stop\` ends it"
     # Ray's own client gives up after 40 seconds where the head's port is closed.

@@ -31,7 +31,7 @@ case $name in
     ray) case ${{RAY_STARTS-}}$1 in
         nosymmetric-run) ;; # Ray's own code is 0
         no*) exit 1 ;;
-        symmetric-run) "${{@:7}}" ;; # what follows symmetric-run --address A --min-nodes N --
+        symmetric-run) "${{@:7}}"; exit 1 ;; # what follows symmetric-run --address A --min-nodes N --
     esac ;;
     python3) case ${{2-}} in verl.model_merger) mkdir "${{@: -1}}" ;; esac ;;
 esac

@@ -20,6 +20,13 @@ SEPARATE = "examples/run_bapo_r1_distill_qwen_7b_separate_async.sh"
 ELSEWHERE = "127.0.0.2"  # answers here, and is no address of this node to Ray
 
 
+def own_address() -> str:
+    """This machine's, of the interface towards a network that is kept for documentation."""
+    with socket.socket(type=socket.SOCK_DGRAM) as udp:
+        udp.connect(("192.0.2.77", 1))
+        return udp.getsockname()[0]
+
+
 @pytest.fixture
 def slurm(tmp_path):
     """sbatch runs a copy of its script, in the folder of the submission."""
@@ -39,33 +46,21 @@ def test_slurm_starts_it_on_each_node_with_all_of_its_cpus(rollout, trainer, slu
     done, (scontrol, srun) = slurm(R1_7B, "a=b", **rollout)
     assert done.returncode == 0, done.stderr
     assert scontrol == ["scontrol", "show", "hostnames", "node[1-6]"]
-    options, command = "--kill-on-bad-exit=1 --cpus-per-task=96", f"bash examples/ray_cluster.sh {R1_7B} a=b"
-    assert srun == [
-        "srun",
-        *options.split(),
-        *command.split(),
-        "MASTER_ADDR=127.0.0.1",
-        f"NNODES={trainer}",
-        "token 64",
-    ]
+    command = f"srun --kill-on-bad-exit=1 --cpus-per-task=96 bash examples/ray_cluster.sh {R1_7B} a=b"
+    assert srun == [*command.split(), "MASTER_ADDR=127.0.0.1", f"NNODES={trainer}", "token 64"]
 
 
 def test_the_head_is_this_node_as_the_last_node_sees_it(slurm):
     """An address of the interface towards it, whatever this node calls itself."""
-    with socket.socket(type=socket.SOCK_DGRAM) as udp:
-        udp.connect(("192.0.2.77", 1))  # of a network that is kept for documentation
-        (expected,) = udp.getsockname()[:1]
     _, (_, srun) = slurm(R1_7B, nodes="first 192.0.2.77")
-    assert f"MASTER_ADDR={expected}" in srun and not expected.startswith("127.")
+    assert f"MASTER_ADDR={own_address()}" in srun and not own_address().startswith("127.")
 
 
 @pytest.mark.parametrize(
     ("arguments", "given", "rule"),
     [
         ([], {}, "the first argument must be a script, got nothing"),
-        (["a=b"], {}, "the first argument must be a script, got a=b"),
         ([SEPARATE], {"ROLLOUT_NNODES": "6"}, "ROLLOUT_NNODES must leave a node to the trainer, got 6 of 6 nodes"),
-        ([SEPARATE], {"ROLLOUT_NNODES": "two"}, "ROLLOUT_NNODES must be a whole number above 0, got two"),
     ],
 )
 def test_slurm_refuses_before_any_node_starts(arguments, given, rule, slurm):
@@ -93,12 +88,6 @@ def node(tmp_path):
         return stubs.run("ray_cluster.sh", *arguments, cwd=ROOT, **VARIABLES, **environment)
 
     return run
-
-
-def own_address() -> str:
-    with socket.socket(type=socket.SOCK_DGRAM) as udp:
-        udp.connect(("192.0.2.77", 1))
-        return udp.getsockname()[0]
 
 
 def test_the_head_tries_the_script_and_starts_ray(node):
@@ -143,7 +132,6 @@ def test_one_node_may_be_loopback_under_the_name_that_ray_takes_for_its_own(node
     ("given", "rule"),
     [
         ({"NNODES": "many"}, "NNODES must be a whole number above 0, got many"),
-        ({"ROLLOUT_NNODES": "0"}, "ROLLOUT_NNODES must be a whole number above 0, got 0"),
         ({"RAY_TMPDIR": "/no/folder"}, "TMPDIR must be a folder that can be written and has room, got /no/folder"),
         (
             {"RAY_TMPDIR": "/" + 39 * "x"},
@@ -229,6 +217,7 @@ def test_a_worker_waits_for_the_heads_port_and_leaves_when_it_is_closed(starts, 
         starts
     ]
     thread.join(timeout=10)
+    assert not thread.is_alive()  # it has seen the worker as often as it waited for it
 
 
 def test_a_head_that_does_not_come_is_a_sentence(worker):

@@ -1,18 +1,22 @@
 """The training scripts: the command that each of them gives, what it refuses, and the folder of a run.
 
-A stand-in for python3 writes down what it was called with; Hydra and verl then judge that here. test_dry_run.py runs
-two with the real Python, tests/pipeline/test_rehearsal.py four to the end.
+A stand-in for python3 writes down what it was called with; Hydra and verl then judge that here. tests/pipeline runs
+some to the end.
 """
 
 import os
 import pwd
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from recipe import sizing
-from tests.examples.stubs import ROOT, SCRIPTS, VARIABLES, Stubs, overrides_of, variables
+from tests.bapo_verl.verl_source import composed as composed_by_verl
+from tests.examples.stubs import EXAMPLES, ROOT, SCRIPTS, VARIABLES, Stubs, overrides_of, variables
 from tests.recipe.composing import UPDATES, accepted_by_verl, composed, default_algorithm, differing, flat
 
 R1_7B = "run_bapo_r1_distill_qwen_7b_fsdp.sh"
@@ -201,3 +205,39 @@ def test_the_smoke_test_is_the_run_with_short_lengths_that_fit_each_other(script
     may_differ = ("_length", "max_model_len", "max_token_len_per_gpu", "_batch_size", "experiment_name")
     for key in differing(config, composed(run, *overrides_of(call)[1])):
         assert key.startswith(("trainer.", "ray_kwargs.")) or key.endswith(may_differ), key
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# The real Python, and the scripts for the CPU
+# --------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_dry_run_prints_the_config_and_what_the_command_line_says_wins(tmp_path):
+    environment = {**os.environ, **VARIABLES, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    command = ["bash", str(EXAMPLES / R1_7B), "trainer.total_training_steps=7", "--cfg", "job"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    config = yaml.safe_load(done.stdout)
+    assert config["trainer"]["total_training_steps"] == 7
+    assert config["actor_rollout_ref"]["actor"]["policy_loss"]["loss_mode"] == "bapo"
+
+
+@pytest.mark.parametrize("script", sorted(EXAMPLES.glob("run_*_cpu*.sh")), ids=lambda script: script.name)
+def test_a_script_for_the_cpu_composes(script, stubs):
+    _, (call,) = stubs.run(script, "trainer.total_training_steps=7", **VARIABLES, TASK="/data", PYTHON="python3")
+    assert call[:3] == ["python3", "-m", "verl.trainer.main_ppo"]
+    config = composed_by_verl(*call[3:])
+    assert (config.actor_rollout_ref.actor.policy_loss.loss_mode, config.trainer.total_training_steps) == ("bapo", 7)
+    assert Path(config.reward.custom_reward_function.path).is_file()
+
+
+def test_a_python_that_verl_does_not_support_is_a_sentence(tmp_path):
+    """A stand-in for python3.13: verl's own metadata would refuse it only after the download."""
+    (tmp_path / "python3.13").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "python3.13").chmod(0o755)
+    environment = {**os.environ, "BAPO_PYTHON": str(tmp_path / "python3.13"), "BAPO_HOME": str(tmp_path / "home")}
+    done = subprocess.run(["bash", str(EXAMPLES / "demo.sh")], env=environment, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert done.stderr.startswith("verl 0.9.1 needs Python 3.10, 3.11 or 3.12") and "Traceback" not in done.stderr
+    assert not (tmp_path / "home").exists()

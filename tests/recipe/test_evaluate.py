@@ -28,6 +28,7 @@ from recipe.common import REWARD, as_markdown, row_for_verl, waiting_bar
 from recipe.evaluation import evaluate, scores
 from recipe.evaluation.length_reward_manager import LengthRewardManager
 from recipe.evaluation.scores import Sample
+from tests.recipe.vllm_server import served
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "recipe"
@@ -320,16 +321,19 @@ def test_the_script_evaluates_a_model_and_does_not_generate_twice(tmp_path):
     base = ROOT / "recipe" / "tiny_task" / "base"
     datasets.Dataset.from_parquet(str(base / "test.parquet")).select(range(24)).to_parquet(tmp_path / "few.parquet")
 
+    def overrides_of(n, temperature):
+        sampling = "actor_rollout_ref.rollout.val_kwargs"
+        lengths = ["data.max_prompt_length=16", "data.max_response_length=20"]
+        return [f"{sampling}.n={n}", f"{sampling}.temperature={temperature}", *lengths]
+
     def script(temperature):
         environment = {
             **os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "VERL_PLATFORM": "cpu",
             "HF_HUB_OFFLINE": "1", "DATA_SETS": "few", "NGPUS_PER_NODE": "1",
             "MODEL_PATH": str(base / "model"), "DATA_DIR": str(tmp_path), "OUTPUT_DIR": str(tmp_path / "out"),
         }  # fmt: skip
-        sampling = "actor_rollout_ref.rollout.val_kwargs"
-        overrides = [f"{sampling}.n=4", f"{sampling}.temperature={temperature}", "data.max_prompt_length=16"]
-        command = ["bash", str(ROOT / "examples" / "evaluate.sh"), "+platform=cpu", *overrides]
-        return subprocess.run([*command, "data.max_response_length=20"], env=environment, cwd=tmp_path, timeout=420,
+        command = ["bash", str(ROOT / "examples" / "evaluate.sh"), "+platform=cpu", *overrides_of(4, temperature)]
+        return subprocess.run(command, env=environment, cwd=tmp_path, timeout=420,
                               capture_output=True, text=True)  # fmt: skip
 
     done = script(1.0)
@@ -353,3 +357,14 @@ def test_the_script_evaluates_a_model_and_does_not_generate_twice(tmp_path):
 
     other = script(0.5)
     assert other.returncode == 1 and "was generated with temperature=1.0, not 0.5" in other.stderr
+
+    # Asked through vLLM's own server with the same sampling, the model is worth the same: the intervals of 4 and 16
+    # samples overlap.
+    with served(base / "model", "base", tmp_path / "server.log") as url:
+        asked = [sys.executable, "-m", "recipe.evaluation.evaluate", "-o", str(tmp_path / "asked"), "--endpoint", url]
+        asked += ["--model", "base", "--data", str(tmp_path / "few.parquet"), "--", *overrides_of(16, 1.0)]
+        subprocess.run(asked, cwd=ROOT, check=True)
+    online = json.loads((tmp_path / "asked" / "results.json").read_text())["few"]
+    assert (online["problems"], online["samples"]) == (24, 16) and 0 < online["average"] < 1
+    assert online["interval"][0] <= result["interval"][1] and result["interval"][0] <= online["interval"][1]
+    assert online["tokens"] == pytest.approx(result["tokens"], abs=2)
