@@ -18,11 +18,23 @@ MAX_REAL_BITS = 20_000  # of any other, whose P bits cost more
 _FIRST_BITS, _SLACK = 192, 40
 _POINTS = [
     Fraction(p, q)
-    for p, q in ((37, 29), (-23, 17), (71, 13), (-67, 41), (5, 31), (-1021, 43), (-7, 53), (1161, 37), (-104729, 97),
-                 (1299709, 83), (-15485863, 11))
+    for p, q in (
+        (37, 29),
+        (-23, 17),
+        (71, 13),
+        (-67, 41),
+        (5, 31),
+        (-1021, 43),
+        (-7, 53),
+        (1161, 37),
+        (-104729, 97),
+        (1299709, 83),
+        (-15485863, 11),
+    )
 ]  # near zero and far out, on both sides
 _TRIALS = len(_POINTS)
-_NAMED = {"ln": "log", "exp": "exp", "abs": "fabs", "arcsin": "asin", "arccos": "acos", "arctan": "atan"}
+_NAMED = {"ln": "log", "exp": "exp", "abs": "fabs", "arcsin": "asin", "arccos": "acos", "arctan": "atan",
+          "arcsinh": "asinh", "arccosh": "acosh", "arctanh": "atanh"}  # fmt: skip
 
 
 class TooLargeError(Exception):

@@ -5,6 +5,7 @@ is the character itself. Answers are at most some thousand characters here (grad
 """
 
 import re
+from unicodedata import normalize
 
 from .extract import closing_brace
 from .units import read_unit
@@ -44,14 +45,15 @@ _COMMANDS = {  # one command for its spellings
     r"\mathbb{R}": "R|Reals?|reals", r"\mathbb{Z}": "Z", r"\mathbb{N}": "N|natnums",
     r"\le ": "leqslant|leqq|leq", r"\ge ": "geqslant|geqq|geq", r"\ne ": "neq",
     r"\emptyset ": "varnothing|empty",
-    ":": "colon", r"\text{or}": "lor|vee", r"\text{and}": "land|wedge",
+    ":": "colon", "\u00c5 ": "AA", r"\text{or}": "lor|vee", r"\text{and}": "land|wedge",
 }  # fmt: skip
 _WRAPPER = re.compile(  # typesetting around a content that stays
     r"\\(?:boxed|fbox|framebox|underline|uline|mathbf|boldsymbol|bm|mathit|mathsf|ensuremath|emph|textit|cancel|bold"
     r"|mathnormal|pmb|(?:textcolor|colorbox)\s{0,4}\{[^{}]*\})\s{0,4}\{"
 )
 _TEXTS = "text|mbox|textbf|textrm|textnormal|mathrm|textsf|texttt|hbox|textup"
-_FUNCTIONS = "(?:arc)?(?:sin|cos|tan)|cot|csc|sec|ln|lg|log|exp|gcd|lcm|max|min|det|lim"
+_INNER_TEXT = re.compile(rf"\\(?:{_TEXTS})(?=\{{)|[{{}}]")
+_FUNCTIONS = "(?:arc)?(?:sin|cos|tan)h?|cot|csc|sec|ln|lg|log|exp|gcd|lcm|max|min|det|lim"
 _GAP = r"(?:\\[,;:!> ]|\{,\}|,\\!|~|\s)"  # what stands between the digits of one number
 
 
@@ -72,8 +74,8 @@ _SPELLINGS = [  # (pattern, replacement, what for), in order
     (r"\\text\s?\{\s*\\?\$\s*\}|\\(?:\$|textdollar)", "$", "dollars"),
     (r"\\pounds(?![a-zA-Z])", "\u00a3", "pounds sterling"),
     (r"\\(?:text)?euro(?![a-zA-Z])", "\u20ac", "euros"),
-    (r"\\(?:begin|end)\s{0,4}\{(?:aligned|align\*?|gathered|gather\*?|split|equation\*?)\}|(?<!\\)&(?=\s*=)", " ",
-     "aligned equations"),
+    (r"(?<!\\)&(?=\s*=)", " ", "aligned equations"),
+    (r",?\s?\\\\\s?(?=[a-zA-Z]\s?=)", ", ", "x=2 \\\\ y=3"),
     (r"\\color\s*\{[^{}]*\}|\\color\s*\[[^\[\]]*\]\s*\{[^{}]*\}", "", "colour"),
     (r"\\(?:left|right|middle|[bB]igg?[lrm]?)(?=[\s()\[\]|.<>\\{}/])(?:\.)?", "", "sizes of brackets"),
     (r"\\(?:(?:display|text|script)style|(?:no)?limits|bf|rm|it|checkmark|(?:black)?square|qed|Box)(?![a-zA-Z])", " ",
@@ -86,11 +88,13 @@ _SPELLINGS = [  # (pattern, replacement, what for), in order
     (r"(?<![0-9)}])!=", r"\\ne ", "ASCII; 5!=120 has a factorial"),
     (r"\{:\}", ":", "a ratio without spaces"),
     (r"\\\{\s*\\\}", r"\\emptyset ", "braces around nothing"),
-    (r"\\degrees?(?![a-zA-Z])|\^\s*\{?\s*\\(?:circ|degree)(?![a-zA-Z])\s*\}?", r"^\\circ ", "degrees"),
+    (r"\\text\s?\{\s*(?:\^\\circ|\\textdegree)\s*([CF]?)\s*\}", r"^\\circ \1", "\\text{\u00b0C}"),
+    (r"\\(?:text)?degrees?(?![a-zA-Z])|\^\s*\{?\s*\\(?:circ|degree)(?![a-zA-Z])\s*\}?", r"^\\circ ", "degrees"),
+    (r"\\text\s?\{\s*\(?base[ -]([0-9]{1,2})\)?\s*\}", r"_{\1}", "2516\\text{ (base 8)}"),
     (r"(\(?)\s?\\(?:text|mathrm)\s*\{\s*(\(?)\s*mod(?:ulo)?\s*\}\s*([0-9]+)\s*\)?",
      lambda m: f"\\{'p' if m.group(1) or m.group(2) or 'equiv' in m.string else 'b'}mod{{{m.group(3)}}}",
      "the modulus (mod 7) of a residue, and the operation 20 mod 7"),
-    (r"(?<=[0-9])\s*\\text\s*\{\s*to\s*\}\s*(?=[0-9])", ":", "a ratio in words"),
+    (r"(?<=[0-9])(?:\s*\\text\s*\{\s*to\s*\}\s*|\sto\s)(?=[0-9])", ":", "a ratio in words"),
     (r"\{\s?([0-9a-zA-Z+-]+)\s?\\choose\s?([0-9a-zA-Z+-]+)\s?\}", r"\\binom{\1}{\2}", "{n \\choose k}"),
     (r"(?:\{\s?\})?[_^]\s?\{?([0-9n]+)\}?\s?(?:\\(?:text|mathrm)\{)?C\}?\s?_\s?\{?([0-9a-z]+)\}?", r"\\binom{\1}{\2}",
      "{}_{10}C_3"),
@@ -101,7 +105,7 @@ _SPELLINGS = [  # (pattern, replacement, what for), in order
     (r"\\text\s*\{\s*(?:-|negative|minus)\s*\}", "-", "a sign in words"),
     (r"\^\s?\{?\s?(?:\\(?:text|mathrm)\s?\{\s?)?(st|nd|rd|th)\s?\}?\s?\}?(?![a-z])", r"\\text{\1}", "6^{th}"),
     (rf"\\(?:{_TEXTS})\s{{0,4}}\{{((?:[^{{}}]|\{{[^{{}}]*\}})*)\}}",
-     lambda m: "\\text{" + re.sub(r"~|\\[,;:! ]", " ", re.sub("[{}]", "", m.group(1))) + "}", "one command for texts"),
+     lambda m: "\\text{" + re.sub(r"~|\\[,;:! ]", " ", _INNER_TEXT.sub("", m.group(1))) + "}", "one command for texts"),
     (r"\\text\{\s*infinity\s*\}", r"\\infty ", "infinity in words"),
     (r"\\frac\s?\{\\text\{([^{}]*)\}\}\s?\{\\text\{([^{}]*)\}(\^[23])?\}", r"\\text{\1/\2\3}", "a fraction of units"),
     (r"(?<=[0-9})])\s?([a-zA-Z]+/[a-zA-Z]+(?:\^\{?[23]\}?)?)\s*$", lambda m: _bare_unit(m), "60 km/h"),
@@ -125,7 +129,12 @@ def _bare_unit(match: re.Match) -> str:
 _LAYOUT = [  # the same, after the words are marked
     (r"([_^])([0-9])\s+(?=[0-9])", r"\1{\2}", "\\log_2 8"),
     (r"(?<=[0-9])(?:\\[,;:! ]|~|\s)+(?=[0-9])", r"\\text{beside}", "3 4 is neither 34 nor a list"),
-    (r"\\quad(?![a-zA-Z])", ", ", "a list by spaces"),
+    (r"\\q?quad(?![a-zA-Z])", ", ", "a list by spaces"),
+    (
+        r"(?:(?<=c\{)|(?<=rt\{)|(?<=\}\{))[1-9][0-9]{0,2}(?:,[0-9]{3})+(?=\})|(?<=/)[1-9][0-9]{0,2}(?:,[0-9]{3}){2,}(?![0-9,])",
+        lambda m: m.group().replace(",", ""),
+        "\\frac{12}{5,525} and 1/29,322,216",
+    ),
     (r"(?:\s|\\[,;:! ]|[.,;:=]|\\\\|\\(?=\s*$))+$", "", "punctuation at the end"),
     (r"\\(frac|binom)\s*([0-9a-zA-Z])\s*([0-9a-zA-Z])", r"\\\1{\2}{\3}", "\\frac12"),
     (r"\\frac\s*([0-9a-zA-Z]|\\pi)\s*\{", r"\\frac{\1}{", "\\frac1{23}"),
@@ -137,6 +146,7 @@ _LAYOUT = [  # the same, after the words are marked
 _SPELLINGS, _LAYOUT = ([(re.compile(rule[0]), rule[1]) for rule in rules] for rules in (_SPELLINGS, _LAYOUT))
 
 _BEFORE = [  # characters in a row, and what the wrappers would hide
+    (re.compile("[\U0001d400-\U0001d7ff]+"), lambda m: normalize("NFKC", m.group())),
     (re.compile("([\u221a\u221b\u221c]) ?([0-9]+(?:\\.[0-9]+)?)"),
      lambda m: "\\sqrt" + {"\u221b": "[3]", "\u221c": "[4]"}.get(m.group(1), "") + "{" + m.group(2) + "}"),
     (re.compile("[\u207a\u207b\u2070\u00b9\u00b2\u00b3\u2074-\u2079]+"),
@@ -154,8 +164,11 @@ _ARRAY = re.compile(  # a matrix in brackets of its own
     re.S,
 )
 _CASES = re.compile(
-    r"(?:\\left\s?\\\{\s?)?\\begin\s?\{(d?cases|array)\}(?:\{[lcr|]*\})?(.*?)\\end\s?\{\1\}(?:\s?\\right\s?\.)?", re.S
+    r"(?:\\left\s?\\\{\s?)?\\begin\s?\{(d?cases|array|aligned|(?:align|gather|equation)\*?|gathered|split)\}"
+    r"(?:\{[lcr|]*\})?(.*?)\\end\s?\{\1\}(?:\s?\\right\s?\.)?",
+    re.S,
 )
+_SYSTEM = re.compile(r"(\\left\s?\\\{\s?\\begin\s?\{)matrix(\}.*?\\end\s?\{)matrix(?=\})", re.S)
 
 
 def one_line(raw: str) -> str:
@@ -172,7 +185,7 @@ def one_line(raw: str) -> str:
         text = re.sub(r"\\\\(?=[a-zA-Z])", r"\\", text)  # a ground truth that was escaped twice
     text = _cut(text)
     text = _ARRAY.sub(r"\\begin{pmatrix}\1\\end{pmatrix}", _SPACES.sub(_one_space, text))
-    text = _unwrapped(_CASES.sub(_case_lines, text))
+    text = _unwrapped(_CASES.sub(_case_lines, _SYSTEM.sub(r"\1cases\2cases", text)))
     for pattern, new in _SPELLINGS:
         text = pattern.sub(new, text)
     text = _marked(text)
@@ -195,8 +208,9 @@ def _one_space(run: re.Match) -> str:
 
 
 def _case_lines(match: re.Match) -> str:
-    """The lines of a system of equations, joined by "and"."""
-    return "\\text{ and }".join(line.strip(" &,.") for line in re.split(r"\\\\", match.group(2)) if line.strip(" &,."))
+    """The lines of a system of equations, joined by "and"; one that starts with = goes on with the one before."""
+    lines = [line.strip(" &,.") for line in re.split(r"\\\\", match.group(2))]
+    return re.sub(r"\\text\{ and \}(?==)", " ", "\\text{ and }".join(filter(None, lines)))
 
 
 def _unwrapped(text: str) -> str:

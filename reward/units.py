@@ -13,7 +13,8 @@ _TABLE = {  # dimension: names of one unit, and its size in the first unit of th
     "length": [("m meter metre", 1), ("mm millimeter millimetre", "1/1000"), ("cm centimeter centimetre", "1/100"),
                ("km kilometer kilometre", 1000), ("in inch inches", "0.0254"), ("ft foot feet", "0.3048"),
                ("yd yard", "0.9144"), ("mi mile", "1609.344"), ("nm nanometer", "1e-9"), ("dm decimeter", "1/10"),
-               ("\u00c5 angstrom", "1e-10"), ("\u7c73", 1), ("\u5398\u7c73", "1/100"), ("\u6beb\u7c73", "1/1000"),
+               ("\u00c5 angstrom", "1e-10"), ("pc parsec", "30856775814913673"),
+               ("\u7c73", 1), ("\u5398\u7c73", "1/100"), ("\u6beb\u7c73", "1/1000"),
                ("Km \u5343\u7c73 \u516c\u91cc", 1000)],
     "mass": [("kg kilogram", 1), ("g gram", "1/1000"), ("mg milligram", "1e-6"), ("lb lbs pound", "0.45359237"),
              ("oz ounce", "0.028349523125"), ("ton tons", "907.18474"), ("tonne", 1000),
@@ -102,7 +103,7 @@ _UNITS = {
     for prefix, size in _PREFIXES.items()
 } | _UNITS  # written names such as min and pm come before prefixes
 _TOKEN = re.compile(
-    r"\s*(?:(?P<power>\^\{?-?[0-9]\}?)|(?P<mark>[/*.]|\\cdot|\\times)|(?P<word>[ap]\.\s?m\.?|[^\s/^*.\\]+)\.?)"
+    r"\s*(?:(?P<power>\^\{?-?[0-9]\}?)|(?P<mark>[/*.]|\\cdot|\\times)|(?P<word>[aApP]\.\s?[mM]\.?|[^\s/^*.\\]+)\.?)"
 )
 
 
@@ -167,15 +168,19 @@ def _times(factor: Fraction, powers: dict, unit: tuple, power: int) -> tuple[Fra
 
 
 def read_counted(text: str) -> Unit | None:
-    """Things counted: "apples", "green marbles"; other words in one are kept, and no bare number stands for them."""
+    """Things counted: "apples", "green marbles"; other words are kept, and a bare number is no answer with them."""
     words = [word.lower() if len(word) > 3 else word for word in text.strip(" .").split()]
-    if not words or len(words) > 3 or not all(word in _ADJECTIVES for word in words[:-1]):
+    if not words or len(words) > 3:
         return None
-    if thing := _singular(words[-1], _COUNTED):
+    if all(word in _ADJECTIVES for word in words[:-1]) and (thing := _singular(words[-1], _COUNTED)):
         return Unit(Fraction(1), ((" ".join([*words[:-1], thing]), 1),))
-    if len(words) == 1 and re.fullmatch(r"[a-z]{3,}", words[0]) and words[0] not in _OPERATIONS:
-        return Unit(Fraction(1), ((words[0].removesuffix("s"), 1),), plain=False)
+    if all(re.fullmatch(r"[a-z]{3,}", word) and word not in _OPERATIONS for word in words):
+        return Unit(Fraction(1), ((" ".join(words).removesuffix("s"), 1),), plain=False)
     return None
 
 
-_OPERATIONS = frozenset("squared cubed factorial modulo mod more less each inverse exists".split())
+_OPERATIONS = frozenset(  # words that make another number of one, or a statement
+    """squared cubed factorial modulo mod more less each inverse exists than plus minus times over percent fewer and not
+    the for with from other out any all only per nor but are was has have divided multiplied added half
+    double""".split()
+)
