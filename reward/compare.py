@@ -190,6 +190,7 @@ def has_operator(value: Value) -> bool:
 
 
 _PERCENT, _ANGLE, _RADIAN = ((("percent", 1),), (("angle", 1),), (("radian", 1),))
+_DEGREE = Fraction(1, 180)  # times pi: in radians
 
 
 def _restated(gold: Value, answer: Value) -> bool:
@@ -211,9 +212,9 @@ def _same_quantity(gold: Value, answer: Value, algebra) -> bool:
             number = gold.number is not None and algebra.same(gold, answer)
             return number or algebra.same(_scaled(gold, Fraction(1, 100)), answer)
         case (unit, other) if unit == _ANGLE and (other == _RADIAN or (other is None and pi[1])):
-            return algebra.same(_in_radians(gold), answer)
+            return algebra.same(_scaled(gold, _DEGREE, pi=True), answer)
         case (other, unit) if unit == _ANGLE and (other == _RADIAN or (other is None and pi[0])):
-            return algebra.same(gold, _in_radians(answer))
+            return algebra.same(gold, _scaled(answer, _DEGREE, pi=True))
     if not _units_agree(gold.unit, answer.unit):
         return False
     if gold.unit and answer.unit and gold.unit.factor != answer.unit.factor:
@@ -226,16 +227,11 @@ def _units_agree(gold: Unit | None, answer: Unit | None) -> bool:
     return gold.dimension == answer.dimension if gold and answer else answer is None or answer.plain
 
 
-def _scaled(value: Value, factor: Fraction) -> Value:
-    tree = ("*", ("num", factor), value.tree) if value.tree else None
-    return value._replace(
-        tree=tree, number=literal(tree) if tree else None, places=None, core=f"({factor})({value.core})"
-    )
-
-
-def _in_radians(value: Value) -> Value:
-    tree = ("*", value.tree, ("/", ("const", "pi"), ("num", Fraction(180)))) if value.tree else None
-    return value._replace(tree=tree, number=None, places=None, core=f"({value.core})\\frac{{\\pi}}{{180}}")
+def _scaled(value: Value, factor: Fraction, pi: bool = False) -> Value:
+    """The value times a factor, or times a factor and pi."""
+    by = ("*", ("num", factor), ("const", "pi")) if pi else ("num", factor)
+    tree, core = value.tree and ("*", by, value.tree), f"({factor})" + r"\pi" * pi + f"({value.core})"
+    return value._replace(tree=tree, number=tree and literal(tree), places=None, core=core)
 
 
 def _with_constant(answer: Value, gold: Value) -> Value:

@@ -7,7 +7,6 @@ Reading a scalar takes 0.1 ms here and 2 ms with math-verify's grammar.
 
 import re
 from fractions import Fraction
-from functools import lru_cache
 
 Tree = tuple
 
@@ -42,7 +41,6 @@ def tokens(text: str) -> list[str]:
     return out
 
 
-@lru_cache(maxsize=2000)
 def read_scalar(text: str) -> Tree | None:
     r"""The tree of a scalar; None where the grammar has no, or no single, reading.
 

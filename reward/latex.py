@@ -5,48 +5,29 @@ is the character itself. Answers are at most some thousand characters here (grad
 """
 
 import re
+from pathlib import Path
 from unicodedata import normalize
 
 from .extract import closing_brace
 from .units import read_unit
 from .words import WORD, is_known
 
-_UNICODE = {  # characters for commands and for ASCII
-    "\u2212": "-", "\u2013": "-", "\u2014": "-", "\ufe63": "-", "\u2010": "-", "\u2011": "-",
-    "\u00d7": "\\times ", "\u00b7": "\\cdot ", "\u22c5": "\\cdot ", "\u2217": "*", "\u00f7": "/", "\u2044": "/",
-    "\u03c0": "\\pi ", "\u221e": "\\infty ", "\u221a": "\\sqrt ", "\u00b0": "^\\circ ", "\u00ba": "^\\circ ",
-    "\u2266": "\\le ", "\u2a7d": "\\le ", "\u2267": "\\ge ", "\u2a7e": "\\ge ", "\u215c": "\\frac{3}{8}",
-    "\u215b": "\\frac{1}{8}", "\u215d": "\\frac{5}{8}", "\u215e": "\\frac{7}{8}", "\u2155": "\\frac{1}{5}",
-    "\u2264": "\\le ", "\u2265": "\\ge ", "\u2260": "\\ne ", "\u2248": "\\approx ", "\u00b1": "\\pm ",
-    "\u222a": "\\cup ", "\u2229": "\\cap ", "\u2208": "\\in ", "\u2205": "\\emptyset ", "\u2192": "\\to ",
-    "\u211d": "\\mathbb{R}", "\u2124": "\\mathbb{Z}", "\u2115": "\\mathbb{N}", "\u211a": "\\mathbb{Q}",
-    "\u00bd": "\\frac{1}{2}", "\u00bc": "\\frac{1}{4}", "\u00be": "\\frac{3}{4}",
-    "\u2153": "\\frac{1}{3}", "\u2154": "\\frac{2}{3}", "\u2227": "\\land ", "\u2228": "\\lor ",
-    "\u03b1": "\\alpha ", "\u03b2": "\\beta ", "\u03b8": "\\theta ", "\u03bb": "\\lambda ", "\u03c6": "\\phi ",
-    "\u00a0": " ", "\u2009": "\\,", "\u202f": "\\,", "\u2007": " ", "\u3000": " ", "\u2003": " ", "\u2002": " ",
-    "\u201c": "", "\u201d": "", "\u3001": ",", "\u3002": ".", "\u2019": "'", "\u2032": "'", "\u27e8": "(",
-    "\u27e9": ")", "\uffe5": "\u00a5",
-}  # fmt: skip
-_UNICODE |= {chr(0xFF01 + i): chr(0x21 + i) for i in range(94)}  # full-width ASCII
+_ROWS = (Path(__file__).parent / "spellings.tsv").read_text(encoding="utf-8").splitlines()[1:]
+_READ = {written: read + " " * read[-1].isalpha() for written, read in (row.split("\t") for row in _ROWS)}
+_UNICODE = {name: read for name, read in _READ.items() if len(name) == 1}
+_UNICODE |= {chr(0xFF01 + i): chr(0x21 + i) for i in range(94) if chr(0xFF01 + i) not in _UNICODE}  # full-width ASCII
 _UNICODE |= {chr(0x2080 + digit): f"_{digit}" for digit in range(10)}
 _UNICODE = str.maketrans(_UNICODE)
-# Controls, zero-width and direction marks, lone surrogates: invisible, and not valid in UTF-8 or in a C parser.
-_INVISIBLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\ud800-\udfff]")
+# Controls, quotes, zero-width and direction marks, lone surrogates: not valid in UTF-8 or in a C parser, or say nothing.
+_INVISIBLE = re.compile(
+    "[\u201c\u201d\x00-\x08\x0b-\x1f\x7f\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\ud800-\udfff]"
+)
 
 _BASES = {
     word: base for base, word in enumerate("two three four five six seven eight nine ten eleven twelve".split(), 2)
 }
 NUMBER_WORDS = _BASES | {"zero": 0, "one": 1}
 _BASES["sixteen"] = 16
-_COMMANDS = {  # one command for its spellings
-    r"\frac": "[dtc]frac|nicefrac|sfrac", "(": "langle|lparen|lgroup", ")": "rangle|rparen|rgroup",
-    "|": "[lr]?vert|mid", "[": "lbrack", "]": "rbrack", r"\{": "lbrace", r"\}": "rbrace", "<": "lt",
-    ">": "gt", "*": "ast", r"\setminus ": "backslash|smallsetminus", r"\to ": "rightarrow|longrightarrow",
-    r"\mathbb{R}": "R|Reals?|reals", r"\mathbb{Z}": "Z", r"\mathbb{N}": "N|natnums",
-    r"\le ": "leqslant|leqq|leq", r"\ge ": "geqslant|geqq|geq", r"\ne ": "neq",
-    r"\emptyset ": "varnothing|empty",
-    ":": "colon", "\u00c5 ": "AA", r"\text{or}": "lor|vee", r"\text{and}": "land|wedge",
-}  # fmt: skip
 _WRAPPER = re.compile(  # typesetting around a content that stays
     r"\\(?:boxed|fbox|framebox|underline|uline|mathbf|boldsymbol|bm|mathit|mathsf|ensuremath|emph|textit|cancel|bold"
     r"|mathnormal|pmb|(?:textcolor|colorbox)\s{0,4}\{[^{}]*\})\s{0,4}\{"
@@ -72,8 +53,6 @@ _SPELLINGS = [  # (pattern, replacement, what for), in order
     (r"(?<=[0-9a-zA-Z)])\*\*(?=[0-9a-zA-Z(])", "^", "a power as Python writes it"),
     (r"(?<!\\)\$+|\*\*|`", " ", "dollars, Markdown's bold and code"),
     (r"\\text\s?\{\s*\\?\$\s*\}|\\(?:\$|textdollar)", "$", "dollars"),
-    (r"\\pounds(?![a-zA-Z])", "\u00a3", "pounds sterling"),
-    (r"\\(?:text)?euro(?![a-zA-Z])", "\u20ac", "euros"),
     (r"(?<!\\)&(?=\s*=)", " ", "aligned equations"),
     (r",?\s?\\\\\s?(?=[a-zA-Z]\s?=)", ", ", "x=2 \\\\ y=3"),
     (r"\\color\s*\{[^{}]*\}|\\color\s*\[[^\[\]]*\]\s*\{[^{}]*\}", "", "colour"),
@@ -81,7 +60,8 @@ _SPELLINGS = [  # (pattern, replacement, what for), in order
     (r"\\(?:(?:display|text|script)style|(?:no)?limits|bf|rm|it|checkmark|(?:black)?square|qed|Box)(?![a-zA-Z])", " ",
      "styles and end marks"),
     (r"\\(?:hat|vec|widehat|overrightarrow)\s?\{?\s?\\?([ijk])(?:math)?\s?\}?(?![a-zA-Z])", r"\1 ", "unit vectors"),
-    *((rf"\\(?:{names})(?![a-zA-Z])", new.replace("\\", "\\\\"), "") for new, names in _COMMANDS.items()),
+    (rf"\\(?:{'|'.join(name[1:] for name in _READ if len(name) > 1)})(?![a-zA-Z])", lambda m: _READ[m.group()],
+     "spellings.tsv"),
     (r"(?<![a-zA-Z\\])abs\s?\(([^()]*)\)", r"|\1|", "abs(x)"),
     (r"\\?<=", r"\\le ", "ASCII"),
     (r"\\?>=", r"\\ge ", "ASCII"),
@@ -146,6 +126,7 @@ _LAYOUT = [  # the same, after the words are marked
 _SPELLINGS, _LAYOUT = ([(re.compile(rule[0]), rule[1]) for rule in rules] for rules in (_SPELLINGS, _LAYOUT))
 
 _BEFORE = [  # characters in a row, and what the wrappers would hide
+    (re.compile("[\u00a0\u2002\u2003\u2007\u3000]"), " "), (re.compile("[\u2009\u202f]"), r"\\,"),
     (re.compile("[\U0001d400-\U0001d7ff]+"), lambda m: normalize("NFKC", m.group())),
     (re.compile("([\u221a\u221b\u221c]) ?([0-9]+(?:\\.[0-9]+)?)"),
      lambda m: "\\sqrt" + {"\u221b": "[3]", "\u221c": "[4]"}.get(m.group(1), "") + "{" + m.group(2) + "}"),

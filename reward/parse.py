@@ -2,10 +2,10 @@
 
 import re
 from fractions import Fraction
+from functools import lru_cache
 from itertools import pairwise
 
 from .brackets import balanced, split, strip_outer
-from .cache import cached
 from .expression import Tree, literal, read_scalar
 from .latex import NUMBER_WORDS, one_line
 from .quantity import CURRENCY, after_introduction, read_quantity, with_words
@@ -18,7 +18,9 @@ _EQUALS = r"\\(?:equiv|to|approx)(?![a-zA-Z])|(?<![<>:])="
 _RELATION = r"\\(?:le|ge|ne|in|notin)(?![a-zA-Z])|<|>"
 
 
-@cached(4000)
+CACHED_LENGTH = 128  # a longer text seldom comes twice, and its value is large
+
+
 def read(raw: str) -> Value:
     r"""The value of a ground truth, or of the content of a box.
 
@@ -27,6 +29,11 @@ def read(raw: str) -> Value:
     >>> read(r"5\text{ cm}").number, read(r"5\text{ cm}").unit.dimension, read("1,234").number
     (Fraction(5, 1), (('length', 1),), Fraction(1234, 1))
     """
+    return _read(raw) if len(raw) <= CACHED_LENGTH else _read.__wrapped__(raw)
+
+
+@lru_cache(maxsize=4000)
+def _read(raw: str) -> Value:
     if re.fullmatch(r"\s*[+-]?[0-9]{1,18}\s*", raw):  # most of AIME: a shortcut
         number = Fraction(int(raw))
         return Value("scalar", str(number), core=str(number), tree=("num", number), number=number)
