@@ -117,7 +117,7 @@ def gate(results: Results) -> str:
 def state(results: Results) -> str:
     """The gate, how many runs there are, and how many claims have a look."""
     judged, claims = len(results.judged), results.claims()
-    taken = sum(claim["look"] is not None for claim in claims)
+    taken = sum(bool(claim["looks"]) for claim in claims)
     return (
         f"{gate(results)} {len(results.runs) - judged} runs chose the rates, {judged} judge, and {taken} of "
         f"{len(claims)} claims have the runs of a look."
@@ -136,7 +136,7 @@ def result(results: Results) -> str:
         f"- {label(results, claim['pair'][0])} minus GRPO, {OUTCOMES[claim['outcome']]}, {AT[claim['at']]}: "
         f"{interval(claim['difference'])}, {claim['verdict']}"
         for claim in results.claims()
-        if claim["look"] and claim["pair"][1] == "grpo"
+        if claim["looks"] and claim["pair"][1] == "grpo"
     ]
     return "\n".join([wrapped(text), *([""] if found else []), *found])
 
