@@ -25,7 +25,8 @@ def summarised(evaluations: pandas.DataFrame, updates: pandas.DataFrame, outcome
         reward = curve["reward"].to_numpy()
         end = curve[["reward", "pass_at_8", "entropy"]].tail(outcomes["last"]).mean().to_dict()
         matched = crossing(reward, curve["entropy"].to_numpy(), outcomes["matched"])
-        rows.append(dict(zip(RUN, key, strict=True)) | end | {"entropy_matched": matched, "drop": drop(reward)})
+        drop = round(float(reward.max() - reward[-1]), 4)  # in float32, so that 0.85 to 0.75 is not more than 0.1
+        rows.append(dict(zip(RUN, key, strict=True)) | end | {"entropy_matched": matched, "drop": drop})
     means = updates.assign(**ends_of_path(updates)).drop(columns="step").groupby(RUN, as_index=False).mean()
     return pandas.DataFrame(rows, columns=None if rows else RUN).merge(means, on=RUN)
 
@@ -54,11 +55,6 @@ def crossing(reward: np.ndarray, values: np.ndarray, level: float) -> float:
     return values[after - 1] + share * (values[after] - values[after - 1])
 
 
-def drop(reward: np.ndarray) -> float:
-    """From the best evaluation to the last."""
-    return float(reward.max() - reward[-1])
-
-
 class Difference(NamedTuple):
     """First method minus second: the difference, its interval, and p of no difference."""
 
@@ -80,10 +76,6 @@ class Results:
     def best_rate(self, method: str) -> float | None:
         return best_rate(self.chosen, method)
 
-    def methods(self) -> list[str]:
-        """Those with runs that judge, in the design's order."""
-        return [name for name in self.plan.methods if name in set(self.judged["method"])]
-
     def at(self, method: str, factor: float) -> pandas.DataFrame:
         """The runs that judge a method at its best rate times a factor."""
         rows = self.judged[self.judged["method"] == method]
@@ -98,11 +90,10 @@ class Results:
     def passed(self) -> bool:
         return all(self.gate()[key] >= least for key, least in self.plan.design["gate"].items())
 
-    def steps_to(self, method: str) -> np.ndarray:
-        """For each run at the best rate, the steps to `share` of the highest mean reward of any method."""
-        highest = max(self.at(name, 1)["reward"].mean() for name in self.methods())
-        level = self.plan.design["outcomes"]["share"] * highest
-        curves = self.evaluations.merge(self.at(method, 1)[RUN], on=RUN).sort_values("step").groupby(RUN)
+    def steps_to(self, group: pandas.DataFrame, runs: pandas.DataFrame) -> np.ndarray:
+        """For each run of the group, the steps to `share` of the highest mean reward of a method in `runs`."""
+        level = self.plan.design["outcomes"]["share"] * runs.groupby(["method", "lr"])["reward"].mean().max()
+        curves = self.evaluations.merge(group[RUN], on=RUN).sort_values("step").groupby(RUN)
         return np.array([crossing(c["reward"].to_numpy(), c["step"].to_numpy(), level) for _, c in curves])
 
     def looks(self, claim: dict) -> list[dict]:

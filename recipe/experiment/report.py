@@ -56,46 +56,27 @@ def claims_table(results: Results) -> str:
     return markdown(rows)
 
 
-def where(results: Results, method: str, rows: pandas.DataFrame) -> str:
-    """Share of updates at the start of the path, inside it and at its end, for a method that searches."""
-    if "policy_loss" not in results.plan.methods[method]:
-        return ""
-    return " / ".join(f"{rows[name].mean():.0%}" for name in ("at_start", "inside", "at_end"))
-
-
-def rates_table(results: Results) -> str:
-    """The runs that choose the rates."""
-    head = ["method", "rate", "reward", "entropy", "drop", "`pg_clipfrac`", "other gradient than GRPO's", "rho_start"]
-    rows = [[*head, "rho - rho_start", "start / inside / end"]]
-    for method in dict.fromkeys(results.plan.methods):
-        for rate, group in results.chosen[results.chosen["method"] == method].groupby("lr"):
+def runs_table(results: Results, runs: pandas.DataFrame) -> str:
+    """A row for each method and rate; bold is the rate that was chosen."""
+    columns = {
+        "reward": "reward",
+        "entropy": "entropy",
+        "entropy_matched": "entropy at reward 0.7",
+        "drop": "drop",
+        "pg_clipfrac": "`pg_clipfrac`",
+    }
+    head = ["method", "rate", "runs", *columns.values(), "collapsed", "steps to 85%", "other gradient"]
+    rows = [[*head, "start / inside / end"]]
+    for method in results.plan.methods:
+        for rate, group in runs[runs["method"] == method].groupby("lr"):
             mark = "**" if rate == results.best_rate(method) else ""
-            values = [number(group[name]) for name in ("reward", "entropy", "drop", "pg_clipfrac")]
-            unlike, start = f"{group['unlike_grpo'].mean():.0%}", number(group["rho_start"])
-            gained = f"{group['gained'].mean():+.4f}"
-            rows.append([label(results, method), f"{mark}{rate:g}{mark}", *values, unlike, start, gained])
-            rows[-1].append(where(results, method, group))
-    return markdown(rows)
-
-
-def methods_table(results: Results) -> str:
-    """The runs that judge, at each method's best rate and at twice that."""
-    if not len(results.judged):
-        return "None is made yet."
-    head = ["method", "rate", "runs", "reward", "pass@8", "entropy", "entropy at reward 0.7", "drop", "collapsed"]
-    rows = [[*head, "steps to 85%", "start / inside / end"]]
-    least = results.plan.design["outcomes"]["collapse"]
-    for factor in (1, 2):
-        for method in results.methods():
-            group = results.at(method, factor)
-            if not len(group):
-                continue
-            name = label(results, method) + (", twice" if factor == 2 else "")
-            values = [number(group[column]) for column in ("reward", "pass_at_8", "entropy", "entropy_matched", "drop")]
-            collapsed = f"{(group['drop'] > least).sum()} of {len(group)}"
-            steps = number(results.steps_to(method), 0) if factor == 1 else ""
-            rate = f"{factor * results.best_rate(method):g}"
-            rows.append([name, rate, str(len(group)), *values, collapsed, steps, where(results, method, group)])
+            values = [number(group[column]) for column in columns]
+            collapsed = f"{(group['drop'] > results.plan.design['outcomes']['collapse']).sum()} of {len(group)}"
+            steps, unlike = number(results.steps_to(group, runs), 0), f"{group['unlike_grpo'].mean():.0%}"
+            stops = [f"{group[name].mean():.0%}" for name in ("at_start", "inside", "at_end")]
+            where = " / ".join(stops) if "policy_loss" in results.plan.methods[method] else ""
+            row = [label(results, method), f"{mark}{rate:g}{mark}", str(len(group)), *values, collapsed, steps, unlike]
+            rows.append([*row, where])
     return markdown(rows)
 
 
@@ -191,8 +172,8 @@ def tables(results: Results) -> dict[str, str]:
     return {
         "state": wrapped(state(results)),
         "claims": claims_table(results),
-        "methods": methods_table(results),
-        "rates": rates_table(results),
+        "methods": runs_table(results, results.judged),
+        "rates": runs_table(results, results.chosen),
     }
 
 
