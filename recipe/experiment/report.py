@@ -123,23 +123,26 @@ def result(results: Results) -> str:
 
 
 def curves_figure(results: Results) -> Figure:
-    """Reward and entropy of the runs that judge: a line a method, the mean of its seeds, and its runs as thin lines."""
+    """The evaluations of the runs that judge: a line a method, the mean of its seeds, and its runs as thin lines."""
     figure = Figure(figsize=(12, 3.6), layout="constrained")
-    panels = [("reward", 1, "reward, best rate"), ("reward", 2, "reward, twice the best rate")]
-    panels.append(("entropy", 1, "entropy of a token in nats, best rate"))
-    for axes, (column, factor, title) in zip(figure.subplots(1, 3), panels, strict=True):
+    panels = [
+        ("step", "reward", 1, "reward at the best rate"),
+        ("step", "reward", 2, "reward at twice the best rate"),
+        ("reward", "entropy", 1, "entropy in nats over reward, at the best rate"),
+    ]
+    for axes, (x, y, factor, title) in zip(figure.subplots(1, 3), panels, strict=True):
         for method, colour in zip(results.plan.methods, COLOURS, strict=True):
             runs = results.at(method, factor)[RUN]
             if not len(runs):
                 continue
             curves = results.evaluations.merge(runs, on=RUN)
             for _, one in curves.groupby("seed"):
-                axes.plot(one["step"], one[column], color=colour, linewidth=0.6, alpha=0.35)
-            mean = curves.groupby("step")[column].mean()
+                axes.plot(one[x], one[y], color=colour, linewidth=0.6, alpha=0.35)
+            mean = curves.groupby("step", as_index=False)[["reward", "entropy"]].mean()
             name = f"{label(results, method)}, {factor * results.best_rate(method):g} ({len(runs)})"
-            axes.plot(mean.index, mean, "o-", color=colour, label=name, markersize=3)
+            axes.plot(mean[x], mean[y], "o-", color=colour, label=name, markersize=3)
         axes.set_title(title, fontsize=10)
-        axes.set_xlabel("step")
+        axes.set_xlabel(x)
         axes.grid(alpha=0.3)
         if axes.has_data():
             axes.legend(fontsize=7)
