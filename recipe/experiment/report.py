@@ -113,8 +113,10 @@ def result(results: Results) -> str:
         f"{shared['versions']} versions old and judges {shared['steps']} steps on problems that are not trained on. "
         + state(results)
     )
+    if any(claim["looks"] for claim in results.claims()):
+        text += " Open means that neither a difference nor its absence is shown. BAPO minus GRPO:"
     found = [
-        f"- {label(results, claim['pair'][0])} minus GRPO, {OUTCOMES[claim['outcome']]}, {AT[claim['at']]}: "
+        f"- {label(results, claim['pair'][0])}, {OUTCOMES[claim['outcome']]}, {AT[claim['at']]}: "
         f"{interval(claim['difference'])}, {claim['verdict']}"
         for claim in results.claims()
         if claim["looks"] and claim["pair"][1] == "grpo"
