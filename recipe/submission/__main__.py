@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NAME = "bapo_adaptive_clipping"  # free in their tree; two other methods are called BAPO, too
 MOST_FILES = 59
 
-INCLUDED = ("bapo_verl/*", "reward/*.py", "recipe/common.py", "recipe/data/local_copy.py")
+INCLUDED = ("bapo_verl/*", "reward/[a-z]*", "recipe/common.py", "recipe/data/local_copy.py")
 INCLUDED += ("recipe/data/prepare_data.py", "recipe/config/math.yaml", "recipe/config/r1_distill_qwen_7b.yaml")
 INCLUDED += ("recipe/config/r1_distill_qwen_7b_8k.yaml", "recipe/config/updates_per_batch/*", "examples/checks.sh")
 INCLUDED += ("examples/paths.sh", "examples/run_bapo_r1_distill_qwen_7b_fsdp.sh", "examples/run_bapo_*_7b_8k_fsdp.sh")
@@ -89,7 +89,7 @@ def missing_names(text: str, files: list[str]) -> list[str]:
     ['tests/run.sh', 'bapo_verl.forecast', 'platform=cpu']
     """
     text = re.sub(rf"[\w/$]*\brecipe/{NAME}/", "", text)
-    named = re.findall(r"[\w./*-]*\w\.(?:py|sh|yaml|md|txt|png|sbatch)\b", text)
+    named = re.findall(r"[\w./*-]*\w\.(?:py|sh|yaml|md|txt|tsv|png|sbatch)\b", text)
     missing = [name for name in named if not any(fnmatch(f"/{file}", f"*/{name.lstrip('./')}") for file in files)]
     modules = re.findall(r"\b(?:bapo_verl|recipe|tests)(?:\.[a-z_]+)+", text)
     paths = [module.removeprefix(f"recipe.{NAME}.").replace(".", "/") for module in modules]

@@ -1,9 +1,9 @@
 """What BAPO costs: ratios, measured side by side in one run, as medians over repeats.
 
-python examples/benchmark.py              the search, the loss with its search and the diagnosis on one core, and an
-                                          update on verl's engine with a tiny model (three minutes)
-python examples/benchmark.py --pipeline   also `update_actor` in the real pipeline, with BAPO and with verl's vanilla
-                                          loss (six minutes)
+python -m recipe.benchmarks.cost              the search, the loss with its search and the diagnosis on one core, and
+                                              an update on verl's engine with a tiny model (three minutes)
+python -m recipe.benchmarks.cost --pipeline   also `update_actor` in the real pipeline, with BAPO and with verl's
+                                              vanilla loss (six minutes)
 """
 
 import argparse
@@ -38,7 +38,7 @@ from bapo_verl.engine import BapoPolicyLossConfig
 from bapo_verl.policy_loss import UpdateConfig
 from bapo_verl.search import Search
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SHAPE = (16, 8192)
 REPEATS = 25
 

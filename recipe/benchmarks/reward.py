@@ -1,7 +1,7 @@
 """Answers per second: reward/math_reward.py against verl's own math_verify scorer, side by side, in one run.
 
-    python examples/benchmark_reward.py            # about six minutes on two cores, most of it verl's hostile row
-    python examples/benchmark_reward.py --quick    # about one minute
+    python -m recipe.benchmarks.reward            # about six minutes on two cores, most of it verl's hostile row
+    python -m recipe.benchmarks.reward --quick    # about one minute
 
 Both score the same responses of 2 000 to 30 000 characters, as verl would have them scored: ours is awaited on an event
 loop, verl's runs in the loop's executor over its pool of 4 processes. No symbolic expression comes twice, so that no
@@ -14,20 +14,18 @@ What this does not show: generation and training on the same cores, several rewa
 
 import argparse
 import asyncio
-import json
 import random
 import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import psutil
 from tqdm import tqdm
 from verl.utils.import_utils import load_extern_object
 from verl.utils.reward_score import math_verify as verls
 
-REWARD = Path(__file__).resolve().parent.parent / "reward" / "math_reward.py"
+from recipe.common import REWARD
 
 HOSTILE = [
     r"10^{10^{10}}", r"9^{9^{9^9}}", r"2^{2^{2^{2^{2^2}}}}", "1000000000!", r"((5!)!)!", r"\binom{1000000}{500000}",
@@ -179,7 +177,6 @@ def measure(score, works: list[list[Item]], at_once: int, label: str) -> dict[st
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="a fifth of the answers, one repeat")
-    parser.add_argument("--json", type=Path, help="also write the rows here")
     args = parser.parse_args()
     size, seeds = (200, [2]) if args.quick else (1000, [2, 3, 4])
     mixes = [  # name, share of integers, share of hostile answers, answers, answers at once
@@ -200,8 +197,6 @@ def main() -> None:
             works = [items(count, integers, hostile, seed + 10 * number) for seed in (seeds[:1] if once else seeds)]
             table.setdefault(name, {})[who] = measure(score, works, at_once, f"{who}, {name}")
     print_table(table)
-    if args.json:
-        args.json.write_text(json.dumps(table, indent=2))
 
 
 def print_table(table: dict) -> None:
