@@ -211,11 +211,11 @@ def benchmark_updates() -> None:
             for name, spread, target, counts in CASES:
                 bapo = BapoPolicyLossConfig(target_contribution=target)
                 for updates in counts:
-                    times, logged = [], []
+                    pairs, logged = [], []
                     for _ in tqdm(range(9), desc=f"{updates} updates", leave=False):
                         vanilla = seconds(PolicyLossConfig(), updates, spread, [])
-                        times.append((seconds(bapo, updates, spread, logged), vanilla))
-                    ratio = statistics.median(a for a, _ in times) / statistics.median(b for _, b in times)
+                        pairs.append((seconds(bapo, updates, spread, logged), vanilla))
+                    ratio = statistics.median(with_bapo / without for with_bapo, without in pairs)
                     inside = statistics.mean(float(0 < m["actor/bapo/steps"].aggregate() < 51) for m in logged)
                     redone = statistics.mean(m["actor/bapo/redone"].aggregate() for m in logged)
                     print(

@@ -43,10 +43,6 @@ def words(legend):
     return [text.get_text() for text in legend.get_texts()]
 
 
-def values(run, metric="critic/score/mean"):
-    return list(series(run, metric).items())
-
-
 def figures(*arguments, **environment):
     command = [sys.executable, "-m", "bapo_verl.figures", *map(str, arguments)]
     return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, timeout=120)
@@ -112,11 +108,8 @@ def test_what_is_not_finite_is_a_gap_and_a_point_between_gaps_is_seen(tmp_path):
 
 
 def test_a_curve_has_the_steps_that_logged_it_and_of_a_step_logged_twice_the_later():
-    assert values([(1, {"a": 1.0}), (2, {"a": 2.0}), (2, {"a": 9.0}), (3, {}), (4, {"a": 4.0})], "a") == [
-        (1, 1.0),
-        (2, 9.0),
-        (4, 4.0),
-    ]
+    run = [(1, {"a": 1.0}), (2, {"a": 2.0}), (2, {"a": 9.0}), (3, {}), (4, {"a": 4.0})]
+    assert series(run, "a").to_dict() == {1: 1.0, 2: 9.0, 4: 4.0}
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -189,7 +182,7 @@ def test_a_value_that_is_no_number_is_a_gap_and_counted(value):
     with pytest.warns(UserWarning) as record:
         check("run", run)
     assert [str(w.message) for w in record] == ["run: critic/score/mean is no number at 2 steps, first at 2"]
-    np.testing.assert_array_equal(values(run), [(1, 0.1), (2, math.nan), (3, 0.3), (4, math.nan)])
+    np.testing.assert_array_equal(series(run, "critic/score/mean"), [0.1, math.nan, 0.3, math.nan])
 
 
 @pytest.mark.parametrize("name", ["a$b$", r"$\frac{", "_hidden", "a\\b_c^d"])
