@@ -5,7 +5,8 @@
 DUMP is what verl writes with `trainer.rollout_data_dir=DUMP`, under any algorithm: the folder, or files of it. At r = 1
 rho depends on the answers' lengths and advantages alone, and it is the same at every point of the search path: the
 search stays at the path's start where rho_start reaches the target, and goes to its end where it does not. In training
-a few updates whose rho_start lies just below the target stop in between (`actor/bapo/rho_max`).
+updates whose rho_start lies just below the target stop in between: few with contribution=value, up to all with
+`gradient` (the map in README.md).
 
 The advantages are GRPO's, with answers to the same input within a step as one group. PRESET is one of
 bapo_verl/config/algorithm (all of BAPO's without one), KEY one of BAPO's under actor_rollout_ref.actor.policy_loss.

@@ -43,8 +43,8 @@ _KEPT = re.compile(
     r"|begin|end|mathrm|overline|partial|angle|Delta|ell"
     r"|alpha|beta|gamma|delta|epsilon|theta|lambda|mu|nu|rho|sigma|tau|(?:var)?phi|chi|psi|omega)(?![a-zA-Z]))*"
 )
-_LOOSE = re.compile(  # \cdot) and \sin+
-    rf"(?:[+\-*/^_=,]|\\(?:frac|sqrt|cdot|times|div))\s*(?:$|[)}}\]+*/^=,])|\\(?:{_FUNCTIONS_READ})\s*(?:$|[)}}\]+*/=,])"
+_LOOSE = re.compile(  # \cdot) and \sin+, and x0, which it takes for a product
+    rf"(?<![a-zA-Z\\])[a-zA-Z][0-9]|(?:[+\-*/^_=,]|\\(?:frac|sqrt|cdot|times|div))\s*(?:$|[)}}\]+*/^=,])|\\(?:{_FUNCTIONS_READ})\s*(?:$|[)}}\]+*/=,])"
 )
 
 

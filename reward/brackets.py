@@ -1,14 +1,12 @@
 """Brackets of a text, and what separates its parts outside all of them."""
 
 import re
-from functools import lru_cache
 from itertools import accumulate
 
 _OPEN, _CLOSE = "([{", ")]}"
 _BRACKET = r"\\[a-zA-Z]+|\\.|[(\[{)\]}]"
 
 
-@lru_cache(maxsize=20000)
 def split(text: str, separators: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Parts between separators (a regular expression) that stand outside all brackets, and the separators."""
     parts, marks, depth, start = [], [], 0, 0

@@ -20,7 +20,8 @@ Where mathematics alone does not decide:
      values all three make a list.
  11. The problem restated is no answer: an integral, sum, limit, greatest common divisor, floor, determinant and
      the like (`OPERATORS`) is accepted only where the ground truth has one too. Otherwise a policy learns to box the
-     question. Arithmetic, powers, roots, factorials, binomials, logarithms and sines are compared by value.
+     question. So are trigonometric functions and logarithms for a real constant: 4 \sin 80^\circ - \tan 80^\circ is not
+     the answer -\sqrt{3}. Arithmetic, powers, roots, factorials and binomials are compared by value.
 """
 
 import re
@@ -39,6 +40,9 @@ OPERATORS = re.compile(
     r"|\\begin|\\operatorname|\\frac\{(?:d|\\partial)[^{}]{0,9}\}\{(?:d|\\partial)\s?[a-z]|\\frac\{(?:d|\\partial)\^"
     r"|\\(?:phi|varphi|sigma|tau|mu)\([0-9]+\)|\.\.\.|[\u230a\u2308]"
 )
+
+
+_FUNCTIONS = re.compile(r"\\(?:(?:arc)?(?:sin|cos|tan|cot|sec|csc)h?|ln|lg|log)(?![a-zA-Z])")
 
 
 class NeedsAlgebraError(Exception):
@@ -90,13 +94,17 @@ def equal(gold: Value, answer: Value, algebra) -> bool:
     >>> [equal(read(g), read(a), Numbers()) for g, a in (("(1,2)", "(1.0, 2)"), ("1,2", r"\{2, 1\}"), ("(1,2)", "1,2"))]
     [True, True, False]
     """
-    if gold.choice and len(gold.text.strip("() ")) == 1 and answer.choice:
-        return answer.choice == gold.choice
+    if gold.choice and len(gold.text.strip("() ")) == 1:
+        chosen = answer.choice or (answer.text.upper() if gold.text[0] == "(" else "")
+        if len(chosen) == 1:
+            return chosen == gold.choice
     if len(options := choices(gold.text)) > 1 and re.search("[^A-H]", gold.text + answer.text):  # ABC, not CAB
         if chosen := choices(answer.text):
             return chosen == options
     if gold.text == answer.text and gold.text:
         return True
+    if gold.letter and answer.letter and "reals" not in (gold.kind, answer.kind):  # n\pi and k\pi
+        answer = _renamed(answer, {answer.letter: ("sym", gold.letter)})
     match gold.kind, answer.kind:
         case ("empty", "words") | ("words", "empty"):
             return "no solution" in (phrase(gold.text), phrase(answer.text))
@@ -106,7 +114,7 @@ def equal(gold: Value, answer: Value, algebra) -> bool:
             return gold.kind == answer.kind
         case ("reals", "reals" | "tuple" | "set" | "list") | ("tuple" | "set" | "list", "reals"):
             return _same_reals(gold, answer, algebra)
-        case ("set", "scalar" | "equation") | ("scalar", "set") if 1 in [
+        case ("set", "scalar" | "equation" | "tuple") | ("scalar" | "tuple", "set") if 1 in [
             len(v.parts) for v in (gold, answer) if v.kind == "set"
         ]:
             return _each(*(value.parts if value.kind == "set" else (value,) for value in (gold, answer)), algebra)
@@ -131,8 +139,10 @@ def _same_parts(gold: Value, answer: Value, algebra) -> bool:
             return _same_elements(gold.parts, answer.parts, algebra)
         case "list" | "set", "scalar" if answer.other_reading:  # 1,234 where the ground truth is a list
             return equal(gold, answer.other_reading, algebra)
-        case "list" | "set", "named" if len({name[0] for name in answer.names}) == 1:  # x_1=3, x_2=5
-            return _same_elements(gold.parts, answer.parts, algebra)
+        case "list" | "set", "named":  # x_1=3, x_2=5 and A=(1,2), B=(3,4); x=3, y=4 in the order of the names
+            if len({name[0] for name in answer.names}) == 1 or {part.kind for part in answer.parts} == {"tuple"}:
+                return _same_elements(gold.parts, answer.parts, algebra)
+            return gold.kind == "list" and _each(gold.parts, _by_name(answer), algebra)
         case "scalar", "list" if answer.other_reading:  # 0,5
             return equal(gold, answer.other_reading, algebra)
         case "list", "scalar" if gold.other_reading:
@@ -180,10 +190,18 @@ def has_operator(value: Value) -> bool:
 
 
 _PERCENT, _ANGLE, _RADIAN = ((("percent", 1),), (("angle", 1),), (("radian", 1),))
+_DEGREE = Fraction(1, 180)  # times pi: in radians
+
+
+def _restated(gold: Value, answer: Value) -> bool:
+    """Rule 11."""
+    constant = gold.tree is not None and not names(gold.tree) and not has(gold.tree, "i")
+    computed = constant and _FUNCTIONS.search(answer.core) and not _FUNCTIONS.search(gold.core)
+    return bool(computed) or (has_operator(answer) and not has_operator(gold))
 
 
 def _same_quantity(gold: Value, answer: Value, algebra) -> bool:
-    if has_operator(answer) and not has_operator(gold):
+    if _restated(gold, answer):
         return False
     pi = [value.tree is not None and has(value.tree, "pi") for value in (gold, answer)]
     match gold.unit and gold.unit.dimension, answer.unit and answer.unit.dimension:
@@ -194,9 +212,9 @@ def _same_quantity(gold: Value, answer: Value, algebra) -> bool:
             number = gold.number is not None and algebra.same(gold, answer)
             return number or algebra.same(_scaled(gold, Fraction(1, 100)), answer)
         case (unit, other) if unit == _ANGLE and (other == _RADIAN or (other is None and pi[1])):
-            return algebra.same(_in_radians(gold), answer)
+            return algebra.same(_scaled(gold, _DEGREE, pi=True), answer)
         case (other, unit) if unit == _ANGLE and (other == _RADIAN or (other is None and pi[0])):
-            return algebra.same(gold, _in_radians(answer))
+            return algebra.same(gold, _scaled(answer, _DEGREE, pi=True))
     if not _units_agree(gold.unit, answer.unit):
         return False
     if gold.unit and answer.unit and gold.unit.factor != answer.unit.factor:
@@ -209,16 +227,11 @@ def _units_agree(gold: Unit | None, answer: Unit | None) -> bool:
     return gold.dimension == answer.dimension if gold and answer else answer is None or answer.plain
 
 
-def _scaled(value: Value, factor: Fraction) -> Value:
-    tree = ("*", ("num", factor), value.tree) if value.tree else None
-    return value._replace(
-        tree=tree, number=literal(tree) if tree else None, places=None, core=f"({factor})({value.core})"
-    )
-
-
-def _in_radians(value: Value) -> Value:
-    tree = ("*", value.tree, ("/", ("const", "pi"), ("num", Fraction(180)))) if value.tree else None
-    return value._replace(tree=tree, number=None, places=None, core=f"({value.core})\\frac{{\\pi}}{{180}}")
+def _scaled(value: Value, factor: Fraction, pi: bool = False) -> Value:
+    """The value times a factor, or times a factor and pi."""
+    by = ("*", ("num", factor), ("const", "pi")) if pi else ("num", factor)
+    tree, core = value.tree and ("*", by, value.tree), f"({factor})" + r"\pi" * pi + f"({value.core})"
+    return value._replace(tree=tree, number=tree and literal(tree), places=None, core=core)
 
 
 def _with_constant(answer: Value, gold: Value) -> Value:
@@ -234,6 +247,13 @@ def _with_constant(answer: Value, gold: Value) -> Value:
         ):
             return answer._replace(tree=substitute(answer.tree, {letter: ("sym", "C") for letter in other}))
     return answer
+
+
+def _renamed(value: Value, letters: dict) -> Value:
+    """The value with other letters in its trees."""
+    if value.kind == "scalar":
+        return value._replace(tree=value.tree and substitute(value.tree, letters), text="", letter="")
+    return value._replace(parts=tuple(_renamed(part, letters) for part in value.parts), letter="")
 
 
 def _terms(tree: tuple) -> list[tuple]:
@@ -316,7 +336,7 @@ _FUNCTION_VALUES = {"y", "f(x)", "f^{-1}(x)"}  # names of the same value
 def _same_equations(gold: Value, answer: Value, algebra) -> bool:
     first = gold.parts[0].text, answer.parts[0].text
     if all(map(is_name, first)):
-        if first[0] and (first[0] == first[1] or set(first) <= _FUNCTION_VALUES):
+        if first[0] == first[1] or set(first) <= _FUNCTION_VALUES:
             rest = answer._replace(text="", parts=answer.parts[1:], signs=answer.signs[1:])
             return equal(gold.parts[-1], rest if len(rest.parts) > 1 else rest.parts[0], algebra)
         if all(map(is_variable, first)) and any(side.number is not None for side in answer.parts):
@@ -332,6 +352,10 @@ def _same_as_chain(gold: Value, chain: Value, algebra) -> bool:
     if is_name(sides[-1].text) and gold.number is not None:  # 42 = x
         sides, signs = tuple(side for side in sides if not is_name(side.text)), ("=",) * len(sides)
     pairs = zip(pairwise(sides), signs, strict=False)
+    if any(side.kind == "words" and re.search("[0-9]", side.text) for side in sides):
+        return False  # 13 7 = 6
+    if any(side.tree and sides[0].core in names(side.tree) for side in sides[1:-1]):
+        return False  # x=2 x=3
     if not sides or not all(_consistent(*pair, sign, algebra) for pair, sign in pairs):
         return False
     if "\\approx" in signs and equal(gold, exact := sides[signs.index("\\approx")], algebra):  # \sqrt{2} \approx 1.414

@@ -12,7 +12,8 @@ _BRACE = re.compile(r"\\.|[{}]", re.S)
 _BOX = re.compile(r"\\(?:boxed|fbox|framebox)\s{0,8}\{")
 _BOXED_TOKEN = re.compile(r"\\boxed\s{0,8}([0-9A-E])(?![0-9a-zA-Z^_({\\]|[.,][0-9])")  # TeX boxes one token: \boxed 5
 _BETWEEN = re.compile(  # text allowed between two boxes of one list (rule 2)
-    r"(?:[\s$,;&|/*~.:\-]|\\[\[\]()\\,;:! ]|\\q?quad|\\(?:text|mbox|textbf)\{|\}|\\(?:lor|vee|land|wedge)(?![a-zA-Z])"
+    r"(?:[\s$,;&|/*~.:\-\u3001\uff0c\uff1b]"
+    r"|\\[\[\]()\\,;:! ]|\\q?quad|\\(?:text|mbox|textbf)\{|\}|\\(?:lor|vee|land|wedge)(?![a-zA-Z])"
     r"|(?:or|and|also|either|both|possibly|maybe|perhaps|alternatively|else|option|case|answer|solution|candidate)s?\b"
     r"|\(?(?:[0-9]{1,2}|[a-zA-Z]|i{2,3}|iv)[.):])*"
 )
@@ -37,8 +38,9 @@ def final_text(response: str, thinking: bool = False) -> str | None:
 
 
 # "3 cm and y =", "41 apples or": a short phrase that ends in a list word, without a correction
-_PHRASE = re.compile(r"(?:[^.!?\n\\]|\\[()\[\],; ]|\\text\{|\\q?quad){0,50}?(?:\b(?:or|and)\b|,)"
-                     r"(?:[\s$}]|\\[(,; ]|\\q?quad)*(?:[a-zA-Z](?:_\{?[a-zA-Z0-9]{1,3}\}?)?\s*=\s*)?")  # fmt: skip
+_PHRASE = re.compile(r"(?:[^.!?\n\\]|\\[()\[\],; ]|\\text\{|\\q?quad){0,50}?(?:\b(?:or|and)\b|[,\u3001\uff0c])"
+                     r"(?:[\s$}]|\\[(,; ]|\\q?quad)*"
+                     r"(?:[a-zA-Z](?:_\{?[a-zA-Z0-9]{1,3}\}?)?(?:\([^()=]{1,30}\))?\s*=\s*)?")  # fmt: skip
 _TAKEN_BACK = re.compile(
     r"(?i)\b(?:wait|no|not|nope|actually|but|so|then|thus|hence|therefore|which|that|instead|rather|sorry|wrong|incorrect|"
     r"correct|correction|recheck|check|is|was|be|are|gives?|giving|we|get|finally|yields?|now|because|since|if|when)\b"

@@ -33,7 +33,8 @@ _POINTS = [
     )
 ]  # near zero and far out, on both sides
 _TRIALS = len(_POINTS)
-_NAMED = {"ln": "log", "exp": "exp", "abs": "fabs", "arcsin": "asin", "arccos": "acos", "arctan": "atan"}
+_NAMED = {"ln": "log", "exp": "exp", "abs": "fabs", "arcsin": "asin", "arccos": "acos", "arctan": "atan",
+          "arcsinh": "asinh", "arccosh": "acosh", "arctanh": "atanh"}  # fmt: skip
 
 
 class TooLargeError(Exception):

@@ -5,53 +5,36 @@ is the character itself. Answers are at most some thousand characters here (grad
 """
 
 import re
+from pathlib import Path
+from unicodedata import normalize
 
 from .extract import closing_brace
 from .units import read_unit
 from .words import WORD, is_known
 
-_UNICODE = {  # characters for commands and for ASCII
-    "\u2212": "-", "\u2013": "-", "\u2014": "-", "\ufe63": "-", "\u2010": "-", "\u2011": "-",
-    "\u00d7": "\\times ", "\u00b7": "\\cdot ", "\u22c5": "\\cdot ", "\u2217": "*", "\u00f7": "/", "\u2044": "/",
-    "\u03c0": "\\pi ", "\u221e": "\\infty ", "\u221a": "\\sqrt ", "\u00b0": "^\\circ ", "\u00ba": "^\\circ ",
-    "\u2266": "\\le ", "\u2a7d": "\\le ", "\u2267": "\\ge ", "\u2a7e": "\\ge ", "\u215c": "\\frac{3}{8}",
-    "\u215b": "\\frac{1}{8}", "\u215d": "\\frac{5}{8}", "\u215e": "\\frac{7}{8}", "\u2155": "\\frac{1}{5}",
-    "\u2264": "\\le ", "\u2265": "\\ge ", "\u2260": "\\ne ", "\u2248": "\\approx ", "\u00b1": "\\pm ",
-    "\u222a": "\\cup ", "\u2229": "\\cap ", "\u2208": "\\in ", "\u2205": "\\emptyset ", "\u2192": "\\to ",
-    "\u211d": "\\mathbb{R}", "\u2124": "\\mathbb{Z}", "\u2115": "\\mathbb{N}", "\u211a": "\\mathbb{Q}",
-    "\u00bd": "\\frac{1}{2}", "\u00bc": "\\frac{1}{4}", "\u00be": "\\frac{3}{4}",
-    "\u2153": "\\frac{1}{3}", "\u2154": "\\frac{2}{3}", "\u2227": "\\land ", "\u2228": "\\lor ",
-    "\u03b1": "\\alpha ", "\u03b2": "\\beta ", "\u03b8": "\\theta ", "\u03bb": "\\lambda ", "\u03c6": "\\phi ",
-    "\u00a0": " ", "\u2009": "\\,", "\u202f": "\\,", "\u2007": " ", "\u3000": " ", "\u2003": " ", "\u2002": " ",
-    "\u201c": "", "\u201d": "", "\u3001": ",", "\u3002": ".", "\u2019": "'", "\u2032": "'", "\u27e8": "(",
-    "\u27e9": ")", "\uffe5": "\u00a5",
-}  # fmt: skip
-_UNICODE |= {chr(0xFF01 + i): chr(0x21 + i) for i in range(94)}  # full-width ASCII
+_ROWS = (Path(__file__).parent / "spellings.tsv").read_text(encoding="utf-8").splitlines()[1:]
+_READ = {written: read + " " * read[-1].isalpha() for written, read in (row.split("\t") for row in _ROWS)}
+_UNICODE = {name: read for name, read in _READ.items() if len(name) == 1}
+_UNICODE |= {chr(0xFF01 + i): chr(0x21 + i) for i in range(94) if chr(0xFF01 + i) not in _UNICODE}  # full-width ASCII
 _UNICODE |= {chr(0x2080 + digit): f"_{digit}" for digit in range(10)}
 _UNICODE = str.maketrans(_UNICODE)
-# Controls, zero-width and direction marks, lone surrogates: invisible, and not valid in UTF-8 or in a C parser.
-_INVISIBLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\ud800-\udfff]")
+# Controls, quotes, zero-width and direction marks, lone surrogates: not valid in UTF-8 or in a C parser, or say nothing.
+_INVISIBLE = re.compile(
+    "[\u201c\u201d\x00-\x08\x0b-\x1f\x7f\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\ud800-\udfff]"
+)
 
 _BASES = {
     word: base for base, word in enumerate("two three four five six seven eight nine ten eleven twelve".split(), 2)
 }
 NUMBER_WORDS = _BASES | {"zero": 0, "one": 1}
 _BASES["sixteen"] = 16
-_COMMANDS = {  # one command for its spellings
-    r"\frac": "[dtc]frac|nicefrac|sfrac", "(": "langle|lparen|lgroup", ")": "rangle|rparen|rgroup",
-    "|": "[lr]?vert|mid", "[": "lbrack", "]": "rbrack", r"\{": "lbrace", r"\}": "rbrace", "<": "lt",
-    ">": "gt", "*": "ast", r"\setminus ": "backslash|smallsetminus", r"\to ": "rightarrow|longrightarrow",
-    r"\mathbb{R}": "R|Reals?|reals", r"\mathbb{Z}": "Z", r"\mathbb{N}": "N|natnums",
-    r"\le ": "leqslant|leqq|leq", r"\ge ": "geqslant|geqq|geq", r"\ne ": "neq",
-    r"\emptyset ": "varnothing|empty",
-    ":": "colon", r"\text{or}": "lor|vee", r"\text{and}": "land|wedge",
-}  # fmt: skip
 _WRAPPER = re.compile(  # typesetting around a content that stays
     r"\\(?:boxed|fbox|framebox|underline|uline|mathbf|boldsymbol|bm|mathit|mathsf|ensuremath|emph|textit|cancel|bold"
     r"|mathnormal|pmb|(?:textcolor|colorbox)\s{0,4}\{[^{}]*\})\s{0,4}\{"
 )
 _TEXTS = "text|mbox|textbf|textrm|textnormal|mathrm|textsf|texttt|hbox|textup"
-_FUNCTIONS = "(?:arc)?(?:sin|cos|tan)|cot|csc|sec|ln|lg|log|exp|gcd|lcm|max|min|det|lim"
+_INNER_TEXT = re.compile(rf"\\(?:{_TEXTS})(?=\{{)|[{{}}]")
+_FUNCTIONS = "(?:arc)?(?:sin|cos|tan)h?|cot|csc|sec|ln|lg|log|exp|gcd|lcm|max|min|det|lim"
 _GAP = r"(?:\\[,;:!> ]|\{,\}|,\\!|~|\s)"  # what stands between the digits of one number
 
 
@@ -70,27 +53,28 @@ _SPELLINGS = [  # (pattern, replacement, what for), in order
     (r"(?<=[0-9a-zA-Z)])\*\*(?=[0-9a-zA-Z(])", "^", "a power as Python writes it"),
     (r"(?<!\\)\$+|\*\*|`", " ", "dollars, Markdown's bold and code"),
     (r"\\text\s?\{\s*\\?\$\s*\}|\\(?:\$|textdollar)", "$", "dollars"),
-    (r"\\pounds(?![a-zA-Z])", "\u00a3", "pounds sterling"),
-    (r"\\(?:text)?euro(?![a-zA-Z])", "\u20ac", "euros"),
-    (r"\\(?:begin|end)\s{0,4}\{(?:aligned|align\*?|gathered|gather\*?|split|equation\*?)\}|(?<!\\)&(?=\s*=)", " ",
-     "aligned equations"),
+    (r"(?<!\\)&(?=\s*=)", " ", "aligned equations"),
+    (r",?\s?\\\\\s?(?=[a-zA-Z]\s?=)", ", ", "x=2 \\\\ y=3"),
     (r"\\color\s*\{[^{}]*\}|\\color\s*\[[^\[\]]*\]\s*\{[^{}]*\}", "", "colour"),
     (r"\\(?:left|right|middle|[bB]igg?[lrm]?)(?=[\s()\[\]|.<>\\{}/])(?:\.)?", "", "sizes of brackets"),
     (r"\\(?:(?:display|text|script)style|(?:no)?limits|bf|rm|it|checkmark|(?:black)?square|qed|Box)(?![a-zA-Z])", " ",
      "styles and end marks"),
     (r"\\(?:hat|vec|widehat|overrightarrow)\s?\{?\s?\\?([ijk])(?:math)?\s?\}?(?![a-zA-Z])", r"\1 ", "unit vectors"),
-    *((rf"\\(?:{names})(?![a-zA-Z])", new.replace("\\", "\\\\"), "") for new, names in _COMMANDS.items()),
+    (rf"\\(?:{'|'.join(name[1:] for name in _READ if len(name) > 1)})(?![a-zA-Z])", lambda m: _READ[m.group()],
+     "spellings.tsv"),
     (r"(?<![a-zA-Z\\])abs\s?\(([^()]*)\)", r"|\1|", "abs(x)"),
     (r"\\?<=", r"\\le ", "ASCII"),
     (r"\\?>=", r"\\ge ", "ASCII"),
     (r"(?<![0-9)}])!=", r"\\ne ", "ASCII; 5!=120 has a factorial"),
     (r"\{:\}", ":", "a ratio without spaces"),
     (r"\\\{\s*\\\}", r"\\emptyset ", "braces around nothing"),
-    (r"\\degrees?(?![a-zA-Z])|\^\s*\{?\s*\\(?:circ|degree)(?![a-zA-Z])\s*\}?", r"^\\circ ", "degrees"),
+    (r"\\text\s?\{\s*(?:\^\\circ|\\textdegree)\s*([CF]?)\s*\}", r"^\\circ \1", "\\text{\u00b0C}"),
+    (r"\\(?:text)?degrees?(?![a-zA-Z])|\^\s*\{?\s*\\(?:circ|degree)(?![a-zA-Z])\s*\}?", r"^\\circ ", "degrees"),
+    (r"\\text\s?\{\s*\(?base[ -]([0-9]{1,2})\)?\s*\}", r"_{\1}", "2516\\text{ (base 8)}"),
     (r"(\(?)\s?\\(?:text|mathrm)\s*\{\s*(\(?)\s*mod(?:ulo)?\s*\}\s*([0-9]+)\s*\)?",
      lambda m: f"\\{'p' if m.group(1) or m.group(2) or 'equiv' in m.string else 'b'}mod{{{m.group(3)}}}",
      "the modulus (mod 7) of a residue, and the operation 20 mod 7"),
-    (r"(?<=[0-9])\s*\\text\s*\{\s*to\s*\}\s*(?=[0-9])", ":", "a ratio in words"),
+    (r"(?<=[0-9])(?:\s*\\text\s*\{\s*to\s*\}\s*|\sto\s)(?=[0-9])", ":", "a ratio in words"),
     (r"\{\s?([0-9a-zA-Z+-]+)\s?\\choose\s?([0-9a-zA-Z+-]+)\s?\}", r"\\binom{\1}{\2}", "{n \\choose k}"),
     (r"(?:\{\s?\})?[_^]\s?\{?([0-9n]+)\}?\s?(?:\\(?:text|mathrm)\{)?C\}?\s?_\s?\{?([0-9a-z]+)\}?", r"\\binom{\1}{\2}",
      "{}_{10}C_3"),
@@ -101,7 +85,7 @@ _SPELLINGS = [  # (pattern, replacement, what for), in order
     (r"\\text\s*\{\s*(?:-|negative|minus)\s*\}", "-", "a sign in words"),
     (r"\^\s?\{?\s?(?:\\(?:text|mathrm)\s?\{\s?)?(st|nd|rd|th)\s?\}?\s?\}?(?![a-z])", r"\\text{\1}", "6^{th}"),
     (rf"\\(?:{_TEXTS})\s{{0,4}}\{{((?:[^{{}}]|\{{[^{{}}]*\}})*)\}}",
-     lambda m: "\\text{" + re.sub(r"~|\\[,;:! ]", " ", re.sub("[{}]", "", m.group(1))) + "}", "one command for texts"),
+     lambda m: "\\text{" + re.sub(r"~|\\[,;:! ]", " ", _INNER_TEXT.sub("", m.group(1))) + "}", "one command for texts"),
     (r"\\text\{\s*infinity\s*\}", r"\\infty ", "infinity in words"),
     (r"\\frac\s?\{\\text\{([^{}]*)\}\}\s?\{\\text\{([^{}]*)\}(\^[23])?\}", r"\\text{\1/\2\3}", "a fraction of units"),
     (r"(?<=[0-9})])\s?([a-zA-Z]+/[a-zA-Z]+(?:\^\{?[23]\}?)?)\s*$", lambda m: _bare_unit(m), "60 km/h"),
@@ -125,7 +109,12 @@ def _bare_unit(match: re.Match) -> str:
 _LAYOUT = [  # the same, after the words are marked
     (r"([_^])([0-9])\s+(?=[0-9])", r"\1{\2}", "\\log_2 8"),
     (r"(?<=[0-9])(?:\\[,;:! ]|~|\s)+(?=[0-9])", r"\\text{beside}", "3 4 is neither 34 nor a list"),
-    (r"\\quad(?![a-zA-Z])", ", ", "a list by spaces"),
+    (r"\\q?quad(?![a-zA-Z])", ", ", "a list by spaces"),
+    (
+        r"(?:(?<=c\{)|(?<=rt\{)|(?<=\}\{))[1-9][0-9]{0,2}(?:,[0-9]{3})+(?=\})|(?<=/)[1-9][0-9]{0,2}(?:,[0-9]{3}){2,}(?![0-9,])",
+        lambda m: m.group().replace(",", ""),
+        "\\frac{12}{5,525} and 1/29,322,216",
+    ),
     (r"(?:\s|\\[,;:! ]|[.,;:=]|\\\\|\\(?=\s*$))+$", "", "punctuation at the end"),
     (r"\\(frac|binom)\s*([0-9a-zA-Z])\s*([0-9a-zA-Z])", r"\\\1{\2}{\3}", "\\frac12"),
     (r"\\frac\s*([0-9a-zA-Z]|\\pi)\s*\{", r"\\frac{\1}{", "\\frac1{23}"),
@@ -137,6 +126,8 @@ _LAYOUT = [  # the same, after the words are marked
 _SPELLINGS, _LAYOUT = ([(re.compile(rule[0]), rule[1]) for rule in rules] for rules in (_SPELLINGS, _LAYOUT))
 
 _BEFORE = [  # characters in a row, and what the wrappers would hide
+    (re.compile("[\u00a0\u2002\u2003\u2007\u3000]"), " "), (re.compile("[\u2009\u202f]"), r"\\,"),
+    (re.compile("[\U0001d400-\U0001d7ff]+"), lambda m: normalize("NFKC", m.group())),
     (re.compile("([\u221a\u221b\u221c]) ?([0-9]+(?:\\.[0-9]+)?)"),
      lambda m: "\\sqrt" + {"\u221b": "[3]", "\u221c": "[4]"}.get(m.group(1), "") + "{" + m.group(2) + "}"),
     (re.compile("[\u207a\u207b\u2070\u00b9\u00b2\u00b3\u2074-\u2079]+"),
@@ -154,8 +145,11 @@ _ARRAY = re.compile(  # a matrix in brackets of its own
     re.S,
 )
 _CASES = re.compile(
-    r"(?:\\left\s?\\\{\s?)?\\begin\s?\{(d?cases|array)\}(?:\{[lcr|]*\})?(.*?)\\end\s?\{\1\}(?:\s?\\right\s?\.)?", re.S
+    r"(?:\\left\s?\\\{\s?)?\\begin\s?\{(d?cases|array|aligned|(?:align|gather|equation)\*?|gathered|split)\}"
+    r"(?:\{[lcr|]*\})?(.*?)\\end\s?\{\1\}(?:\s?\\right\s?\.)?",
+    re.S,
 )
+_SYSTEM = re.compile(r"(\\left\s?\\\{\s?\\begin\s?\{)matrix(\}.*?\\end\s?\{)matrix(?=\})", re.S)
 
 
 def one_line(raw: str) -> str:
@@ -172,7 +166,7 @@ def one_line(raw: str) -> str:
         text = re.sub(r"\\\\(?=[a-zA-Z])", r"\\", text)  # a ground truth that was escaped twice
     text = _cut(text)
     text = _ARRAY.sub(r"\\begin{pmatrix}\1\\end{pmatrix}", _SPACES.sub(_one_space, text))
-    text = _unwrapped(_CASES.sub(_case_lines, text))
+    text = _unwrapped(_CASES.sub(_case_lines, _SYSTEM.sub(r"\1cases\2cases", text)))
     for pattern, new in _SPELLINGS:
         text = pattern.sub(new, text)
     text = _marked(text)
@@ -195,8 +189,9 @@ def _one_space(run: re.Match) -> str:
 
 
 def _case_lines(match: re.Match) -> str:
-    """The lines of a system of equations, joined by "and"."""
-    return "\\text{ and }".join(line.strip(" &,.") for line in re.split(r"\\\\", match.group(2)) if line.strip(" &,."))
+    """The lines of a system of equations, joined by "and"; one that starts with = goes on with the one before."""
+    lines = [line.strip(" &,.") for line in re.split(r"\\\\", match.group(2))]
+    return re.sub(r"\\text\{ and \}(?==)", " ", "\\text{ and }".join(filter(None, lines)))
 
 
 def _unwrapped(text: str) -> str:

@@ -2,14 +2,15 @@
 
 import re
 from fractions import Fraction
+from functools import lru_cache
+from itertools import pairwise
 
 from .brackets import balanced, split, strip_outer
-from .cache import cached
 from .expression import Tree, literal, read_scalar
 from .latex import NUMBER_WORDS, one_line
 from .quantity import CURRENCY, after_introduction, read_quantity, with_words
 from .realsets import EVERYTHING, FLIPPED, condition, formula_of, half, point, unknown_of
-from .value import Value, is_assignment, is_name, is_variable
+from .value import Value, is_assignment, is_name, is_variable, scalar_of
 from .words import choice, without_answer, without_label
 
 _CONNECTIVE = r"[,;]|\\text\{(?:and|or)\}"
@@ -17,7 +18,9 @@ _EQUALS = r"\\(?:equiv|to|approx)(?![a-zA-Z])|(?<![<>:])="
 _RELATION = r"\\(?:le|ge|ne|in|notin)(?![a-zA-Z])|<|>"
 
 
-@cached(4000)
+CACHED_LENGTH = 128  # a longer text seldom comes twice, and its value is large
+
+
 def read(raw: str) -> Value:
     r"""The value of a ground truth, or of the content of a box.
 
@@ -26,6 +29,11 @@ def read(raw: str) -> Value:
     >>> read(r"5\text{ cm}").number, read(r"5\text{ cm}").unit.dimension, read("1,234").number
     (Fraction(5, 1), (('length', 1),), Fraction(1234, 1))
     """
+    return _read(raw) if len(raw) <= CACHED_LENGTH else _read.__wrapped__(raw)
+
+
+@lru_cache(maxsize=4000)
+def _read(raw: str) -> Value:
     if re.fullmatch(r"\s*[+-]?[0-9]{1,18}\s*", raw):  # most of AIME: a shortcut
         number = Fraction(int(raw))
         return Value("scalar", str(number), core=str(number), tree=("num", number), number=number)
@@ -37,7 +45,10 @@ def read(raw: str) -> Value:
 _GROUPED = re.compile(  # 1,234 and x = $1,234
     rf"((?:[^,;()]*(?:=|\\approx))?[+-]?[{CURRENCY}]?)([1-9][0-9]{{0,2}}(?:,[0-9]{{3}})+)((?:\.[0-9]+)?[^,;()\[\]]*)"
 )
-_WHOLE_NUMBER = re.compile(r"(?:\\text\{(?:for|where)(?: all| any)?\})?([a-z])\s?\\in\s?\\mathbb\{([ZN])\}")
+_INDEX = re.compile(  # k \in \mathbb{Z}
+    r"(?:\\text\{(?:for|where)(?: all| any)?\})?([a-zA-Z])\s?\\in\s?\\mathbb\{([ZNR])\}(?:[\^_]\{?[*+]\}?)?"
+)
+_COMPOUND = re.compile(r"[0-9.]+\\text\{[a-zA-Z]+\}(?:(?:\\text\{and\})?(?:[0-9.]+\\text\{[a-zA-Z]+\}))+")  # 2 h 30 min
 _DECIMAL_COMMA = re.compile(r"([+-]?0|[+-]?[1-9][0-9]{3,}),([0-9]+)")
 
 
@@ -48,6 +59,8 @@ def read_statement(text: str, alone: bool = False) -> Value:
         before, digits, behind = grouped.groups()
         value = read_one(before + digits.replace(",", "") + behind, alone)
         return value if before + behind else value._replace(other_reading=list_of(text, map(read_one, text.split(","))))
+    if _COMPOUND.fullmatch(text) and (total := _compound(text)) is not None:
+        return total
     parts, marks = split(text, _CONNECTIVE)
     if not marks or not re.sub(r"\\text\{[^{}]*\}|[,;.\s]", "", text):
         return read_one(text, alone)
@@ -55,11 +68,25 @@ def read_statement(text: str, alone: bool = False) -> Value:
         return Value("list", text, tuple(map(read_one, parts)), other_reading=read_one(".".join(decimal.groups())))
     joints = frozenset(mark[6:-1] for mark in marks if mark[0] == "\\") or frozenset(",")
     parts = [part for part in parts if part]
-    if len(parts) > 1 and (whole := _WHOLE_NUMBER.fullmatch(parts[-1])) and whole.group(1) in parts[-2]:
-        name, numbers = whole.groups()
-        if not split(parts[-2], _RELATION)[1] and (numbers == "Z" or f"_{name}=" in parts[-2]):
-            parts.pop()  # k\pi, k \in \mathbb{Z}, and the index of a sequence; the n of 0 \le n < 5 is none
+    if len(parts) > 1 and (index := _INDEX.fullmatch(parts[-1])) and index.group(1) in parts[-2]:
+        name, numbers = index.groups()
+        known = {"Z": True, "N": f"_{name}=" in parts[-2], "R": parts[-2].endswith(f"+{name}")}  # a_n = 2n; + C
+        if not split(parts[-2], _RELATION)[1] and known[numbers]:  # the n of 0 \le n < 5 is none
+            family = read_joined(text, parts[:-1], joints, alone)
+            return family._replace(letter=name) if numbers == "Z" else family
     return read_joined(text, parts, joints, alone)
+
+
+def _compound(text: str) -> Value | None:
+    """2 h 30 min, in its last unit; None where the units do not get smaller: those are several quantities."""
+    values = [read_quantity(part) for part in re.findall(r"[0-9.]+\\text\{(?!and\})[a-zA-Z]+\}", text)]
+    units = [value.unit for value in values]
+    if None in units or None in [value.number for value in values] or len({unit.dimension for unit in units}) > 1:
+        return None
+    if any(larger.factor <= smaller.factor for larger, smaller in pairwise(units)):
+        return None
+    total = sum(value.number * unit.factor for value, unit in zip(values, units, strict=True)) / units[-1].factor
+    return scalar_of(("num", total))._replace(text=text, unit=units[-1])
 
 
 def read_joined(text: str, parts: list[str], joints: frozenset[str], alone: bool) -> Value:
@@ -124,7 +151,7 @@ _NOT_WORDS = re.compile(r"\\text\{(?P<words>[^{}]*)\}|[\s,.;:!?'\-]")
 def _words(text: str) -> Value | None:
     if _NOT_WORDS.sub("", text) or (text and "\\text" not in text):
         return None
-    words = _NOT_WORDS.sub(lambda m: m.group("words") or m.group(), text).strip()
+    words = re.sub(r"\s+", " ", _NOT_WORDS.sub(lambda m: f" {m['words']} " if m["words"] else m.group(), text)).strip()
     if words.lower() in NUMBER_WORDS:
         return read_quantity(str(NUMBER_WORDS[words.lower()]))
     if _REALS_IN_WORDS.fullmatch(text):
@@ -163,6 +190,8 @@ def _domain(text: str) -> Value | None:
 
 _BUILDER = re.compile(r"\\\{([a-zA-Z])(?:\s?\\in\s?(\\mathbb\{R\}))?\s?[|:]\s?(.+)\\\}", re.S)  # \{x|x>1\}
 
+_FAMILY = re.compile(r"\\\{([^|:]+)[|:]\s?([a-z]\s?\\in\s?\\mathbb\{Z\})\\\}")  # \{k\pi : k \in \mathbb{Z}\}
+
 
 def _set(text: str) -> Value | None:
     if text == "\\emptyset":
@@ -173,9 +202,14 @@ def _set(text: str) -> Value | None:
         return None
     if builder := _BUILDER.fullmatch(text):
         said = read_statement(builder.group(3))
-        return said._replace(text=text) if said.kind == "reals" else Value("unread", text)
+        return said._replace(text=text) if said.kind == "reals" or said.letter else Value("unread", text)
+    if family := _FAMILY.fullmatch(text):
+        return read_statement(", ".join(family.groups()))._replace(text=text)
     parts = [part for part in split(text[2:-2], _CONNECTIVE)[0] if part]
     return list_of(text, map(read_one, parts), "set")
+
+
+_LETTERS = re.compile(r"\([a-z](?:,\s?[a-z])+\)")  # (x,y) \in \{(1,2)\}
 
 
 def _relation(text: str) -> Value | None:
@@ -183,6 +217,8 @@ def _relation(text: str) -> Value | None:
     sides, signs = split(text, _RELATION)
     if not signs:
         return None
+    if signs == ("\\in",) and _LETTERS.fullmatch(sides[0]) and (points := read_one(sides[1])).kind == "set":
+        return points
     unknowns = [unknown_of(side) or (side if is_variable(side) else "") for side in sides]
     at = 1 if len(sides) == 3 else 0 if unknowns[0] else 1
     formulas = [None]
@@ -203,10 +239,10 @@ _DENIED = re.compile(  # a name that says more than a name
 
 
 def _equation(text: str) -> Value | None:
-    sides, signs = split(text, _EQUALS)
+    sides, signs = split(text.removeprefix("\\ell:"), _EQUALS)
     if not signs:
         return None
-    if _DENIED.search(sides[0]):
+    if _DENIED.search(re.sub(r"P\([^()]*\)", "", sides[0])):
         return with_words(text)
     if signs[0] == "\\approx" and is_name(sides[0]):
         signs = ("=", *signs[1:])  # x \approx 42

@@ -9,6 +9,7 @@ from .units import MULTIPLES, Unit, read_counted, read_unit
 from .value import Value
 from .words import without_answer, without_introduction
 
+FLOAT_DIGITS = 14  # significant digits of a floating-point number that are free of noise
 ROUNDED_DIGITS = 6  # places and significant digits that a decimal needs to stand for another number
 CURRENCY = "$\u20ac\u00a3\u00a5\u20b9\u00a2"
 _TEXT = r"\\text\{[^{}]*\}"
@@ -16,9 +17,10 @@ _TAIL = re.compile(
     rf"(?:{_TEXT}(?:\^\{{?-?[0-9]\}}?)?|(?<=[}}0-9])(?:/|\\cdot)(?=\\text)|\^\\circ\s?(?:[CF](?![a-zA-Z]))?|\\%)+$"
 )
 _RESIDUE = re.compile(r"\(?\\pmod\{?\s?([0-9a-z]+)\}?\)?$")
-_BASED = re.compile(r"\(?([0-9][0-9A-Za-z]*)\)?_\{?([0-9]{1,2})\}?")
+_BASED = re.compile(r"(?:\(([0-9][0-9A-Za-z]*)\)|([0-9][0-9A-Za-z]*))_\{?([0-9]{1,2})\}?")
 _MIXED = re.compile(r"([+-]?)([0-9]+)(\\frac\{[0-9]+\}\{[0-9]+\})")
 _DECIMAL = re.compile(r"[+-]?([0-9]*)\.([0-9]+)(?:(?:[eE]|(?:\\times|\\cdot|\*)10\^)\{?([+-]?[0-9]{1,3})\}?)?")
+_MULTIPLE = re.compile(r"([A-Za-z]+|[\u4e00-\u9fff])(?:\s|$|(?=[\u4e00-\u9fff]))")  # million, \u4e07
 _TEMPERATURE = re.compile(r"(?i)(?:\u00b0|degrees?)\s*(c|f)(?:elsius|ahrenheit)?(?![a-z])")
 _AFTER = re.compile(r"(?i)\s*(?:in total|in all|altogether|total|only|approximately|approx\.?|exactly|old)\s*\.?$")
 _TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc|pi)")
@@ -35,11 +37,10 @@ def read_quantity(text: str, alone: bool = False) -> Value:
     core = strip_outer(body)
     if "\\text" in core or not core or unit is _UNREAD:
         return with_words(text)
-    based = _BASED.fullmatch(core)
-    if based and based.group(2) == "10":
-        core = based.group(1)
-    elif based:
-        return Value("based", text, core=based.group(1).lstrip("0"), base=based.group(2))
+    if based := _BASED.fullmatch(core):
+        core, base = based.group(1) or based.group(2), based.group(3)
+        if base != "10":
+            return Value("based", text, core=core.lstrip("0"), base=base)
     terms, colons = split(core, ":")
     if colons and all(terms) and scale == 1 and (unit is None or unit.dimension[0][0] in ("am", "pm")):
         return Value("ratio", text, tuple(map(read_quantity, terms)), unit=unit)
@@ -75,15 +76,16 @@ def _without_unit(body: str, alone: bool) -> tuple[str, Unit | None, Fraction]:
     if residue := _RESIDUE.search(body):
         return body[: residue.start()], Unit(Fraction(1), ((f"mod {residue.group(1)}", 1),)), Fraction(1)
     body, words = _without_words(body)
-    scale = Fraction(1)
-    while match := re.match(r"([A-Za-z]+|[\u4e00-\u9fff])(?:\s|$|(?=[\u4e00-\u9fff]))", words):
+    scale, whole = Fraction(1), re.fullmatch(r"\(?[0-9]+\)?", body) is not None
+    if whole:
+        words = re.sub(r"^(?:st|nd|rd|th)\b ?", "", words)
+    while not read_unit(words) and (match := _MULTIPLE.match(words)):
         word = match.group(1)
         multiple = MULTIPLES.get(word) or MULTIPLES.get(word.removesuffix("s"))
         if multiple is None:
             break
         scale, words = scale * multiple, words[match.end() :]
-    whole = re.fullmatch(r"\(?[0-9]+\)?", body) is not None
-    if not words or (whole and words in ("st", "nd", "rd", "th")):
+    if not words:
         return body, None, scale
     words = re.sub(rf"^(.+) [{CURRENCY}]$", r"\1", words)  # $2.5 million dollars
     unit = read_unit(words) or (read_counted(words) if alone and whole else None)
@@ -92,16 +94,17 @@ def _without_unit(body: str, alone: bool) -> tuple[str, Unit | None, Fraction]:
 
 def _without_words(body: str) -> tuple[str, str]:
     """The body without the currency before it and the words behind it, and those."""
-    words = ""
-    if money := re.match(rf"([+-]?)([{CURRENCY}])", body):
-        body, words = money.group(1) + body[money.end() :], money.group(2)
-    if body and body[-1] in CURRENCY:
-        body, words = body[:-1], words or body[-1]
+    words, body = "", re.sub(r"\((\\text\{[^{}]*\}(?:\^\{?[0-9]\}?)?)\)$", r"\1", body)  # 30 (cm^2)
+    if money := re.match(rf"([+-]?)([{CURRENCY}]|\\text\{{(?:USD|US\$)\}}(?=[0-9]))", body):
+        body, words = money.group(1) + body[money.end() :], money.group(2)[:1].replace("\\", "$")
+    elif body and body[-1] in CURRENCY:
+        body, words = body[:-1], body[-1]
     if (tail := _TAIL.search(body)) and not (tail.group() == "^\\circ" and _TRIGONOMETRIC.search(body)):
         said = re.sub(r"\\text\{([^{}]*)\}", r" \1 ", tail.group()).replace("^\\circ", "\u00b0").replace("\\%", "%")
         said = _TEMPERATURE.sub(lambda m: "\u00b0" + m.group(1).upper(), said)
         body, words = body[: tail.start()], f"{said} {words}".strip()
     words = _AFTER.sub("", re.sub(r"\s+", " ", words)).strip(" .:,")
+    words = re.sub(r"^([a-z]+) of [a-z]+$", r"\1", words)  # 2 kg of rice
     return body, re.sub(r"^\(([^()]*)\)$", r"\1", words)
 
 
@@ -112,4 +115,5 @@ def _places(core: str) -> int | None:
         return None
     places = len(match.group(2)) - int(match.group(3) or 0)
     digits = len((match.group(1) + match.group(2)).lstrip("0"))
-    return places if min(places, digits) >= ROUNDED_DIGITS else None
+    noise = max(0, digits - FLOAT_DIGITS)
+    return places - noise if min(places, digits) >= ROUNDED_DIGITS else None

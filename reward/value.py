@@ -43,7 +43,7 @@ class Value(NamedTuple):
     in_order: bool = False  # (y,x) = (1,2): as written, and not by name
     joints: frozenset[str] = frozenset()  # "and", "or", ","
     formula: tuple | None = None
-    letter: str = ""  # that a set of reals is about
+    letter: str = ""  # that a set of reals is about, or that runs through the whole numbers: k\pi, k \in Z
     excludes: bool = False  # x \ne 3, "all reals except 3": further values are left out too
     other_reading: "Value | None" = None  # the list 1, 234 for the number 1,234, and the decimal 0.5 for the list 0,5
     choice: str = ""  # A, where the answer names one option
@@ -65,7 +65,7 @@ def vote(value: Value) -> str:
 _NAME = re.compile(  # unambiguous, or a mismatch at the end would take exponential time
     r"(?:[a-zA-Z]|\\[a-zA-Z]+(?![a-zA-Z])"
     r"|_(?:\{(?:[a-zA-Z0-9,]+|\\(?:text|mathrm)\{[a-zA-Z ]*\})\}|[a-zA-Z0-9]+(?![a-zA-Z0-9]))"
-    r"|[+\-*/|'^:]|\([a-zA-Z0-9,\s+\-]*\)|\s|[{}])*"
+    r"|[+\-*/|'^:]|\((?:[a-zA-Z0-9,\s+\-=<>|]|\\text\{[a-zA-Z ]*\})*\)|\s|[{}])*"
 )
 _LOOSE_DIGIT = re.compile(r"(?:^|[^_0-9{(^])[0-9]")
 _VARIABLE = re.compile(r"[a-zA-Z](?:_\{?[a-zA-Z0-9]+\}?)?(?:\([a-zA-Z]\))?|\\(?:alpha|beta|theta|lambda|phi)")
@@ -74,7 +74,7 @@ _VARIABLE = re.compile(r"[a-zA-Z](?:_\{?[a-zA-Z0-9]+\}?)?(?:\([a-zA-Z]\))?|\\(?:
 def is_name(text: str) -> bool:
     """Whether a text names a value in an equation: x, x_1, f(x), m+n, AB, \\angle ABC, P(A), or nothing."""
     text = text.replace("^{-1}", "")
-    return _NAME.fullmatch(text) is not None and _LOOSE_DIGIT.search(text) is None
+    return _NAME.fullmatch(text) is not None and _LOOSE_DIGIT.search(re.sub(r"P\([^()]*\)", "", text)) is None
 
 
 def is_simple_name(text: str) -> bool:

@@ -22,7 +22,7 @@ _OTHER_WORDS = frozenset("""
     and or not no yes all every the has per square sq cubic squared cubed except real reals numbers integers such
     that for other than any positive negative nonnegative nonzero solution exist exists does dne undefined none
     infinitely many th st nd rd if mod odd even true false between either both neither nor but of at least most more
-    less one two three four
+    less one two three four old
 """.split())  # fmt: skip
 
 
@@ -63,6 +63,7 @@ _UNSURE = re.compile(  # what follows a letter and is not the text of its option
     r"(?i)^\W*(?:(?:is|was|or|and|not?|nor|wrong|incorrect|false|alternatively|instead|but|option|choice|answer)\b"
     r"|[a-j]\W*$|(?:[a-z]\s+){3})"
 )
+_WITH_CONTENT = re.compile(r"([A-J])\s*(?=[(\uff08].*[)\uff09]$)")  # B (a=1)
 _ANOTHER_LABEL = re.compile(r"\([A-Ja-j]\)|(?<![A-Za-z0-9\\])[A-J](?![A-Za-z0-9])")
 
 
@@ -84,9 +85,10 @@ def choice(raw: str) -> str:
         .replace("\\ ", " ")
         .strip(" $.")
     )
-    if label := LABEL.match(bare):
-        rest = bare[label.end() :]
-        return "" if _ANOTHER_LABEL.search(rest) or _UNSURE.search(rest) else label.group(1) or label.group(2).upper()
+    if label := LABEL.match(bare) or _WITH_CONTENT.match(bare):
+        letter, rest = label.group(1) or label.group(2).upper(), bare[label.end() :]
+        others = {other.strip("()").upper() for other in _ANOTHER_LABEL.findall(rest)} - {letter}
+        return "" if others or _UNSURE.search(rest) else letter
     bare = re.sub(r"(?i)(?:the\s)?(?:correct\s)?(?:option|choice|answer)\s*(?:is\b)?:?\s*", "", bare).strip(" .")
     match = re.fullmatch(r"\(?\s*([A-Z])\s*\)?|\(([a-e])\)", bare)
     return (match.group(1) or match.group(2).upper()) if match else ""
@@ -99,7 +101,8 @@ def choices(text: str) -> str:
 
 
 _PHRASES = {  # sayings with one meaning
-    "no solution": r"(?:there (?:is|are) |has )?no (?:real )?(?:solutions?|roots?)|\u65e0\u89e3",
+    "no solution": r"(?:there (?:is|are) |(?:(?:the )?(?:equation|system) )?has )?no (?:real )?(?:solutions?|roots?)"
+                   r"(?: exists?)?|\u65e0\u89e3",
     "does not exist": r"(?:the )?(?:limit )?(?:does not|doesn't) exist|dne|\u4e0d\u5b58\u5728",
     "infinitely many": r"(?:there are )?(?:infinitely many|infinite)(?: solutions)?|\u65e0\u7a77\u591a(?:\u4e2a)?",
     "yes": r"yes|\u662f", "no": r"no|\u5426",

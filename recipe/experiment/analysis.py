@@ -4,6 +4,7 @@ Tests and intervals are those of scipy and statsmodels.
 """
 
 import math
+from itertools import takewhile
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +25,8 @@ def summarised(evaluations: pandas.DataFrame, updates: pandas.DataFrame, outcome
         reward = curve["reward"].to_numpy()
         end = curve[["reward", "pass_at_8", "entropy"]].tail(outcomes["last"]).mean().to_dict()
         matched = crossing(reward, curve["entropy"].to_numpy(), outcomes["matched"])
-        rows.append(dict(zip(RUN, key, strict=True)) | end | {"entropy_matched": matched, "drop": drop(reward)})
+        drop = round(float(reward.max() - reward[-1]), 4)  # in float32, so that 0.85 to 0.75 is not more than 0.1
+        rows.append(dict(zip(RUN, key, strict=True)) | end | {"entropy_matched": matched, "drop": drop})
     means = updates.assign(**ends_of_path(updates)).drop(columns="step").groupby(RUN, as_index=False).mean()
     return pandas.DataFrame(rows, columns=None if rows else RUN).merge(means, on=RUN)
 
@@ -53,11 +55,6 @@ def crossing(reward: np.ndarray, values: np.ndarray, level: float) -> float:
     return values[after - 1] + share * (values[after] - values[after - 1])
 
 
-def drop(reward: np.ndarray) -> float:
-    """From the best evaluation to the last."""
-    return float(reward.max() - reward[-1])
-
-
 class Difference(NamedTuple):
     """First method minus second: the difference, its interval, and p of no difference."""
 
@@ -79,10 +76,6 @@ class Results:
     def best_rate(self, method: str) -> float | None:
         return best_rate(self.chosen, method)
 
-    def methods(self) -> list[str]:
-        """Those with runs that judge, in the design's order."""
-        return [name for name in self.plan.methods if name in set(self.judged["method"])]
-
     def at(self, method: str, factor: float) -> pandas.DataFrame:
         """The runs that judge a method at its best rate times a factor."""
         rows = self.judged[self.judged["method"] == method]
@@ -97,38 +90,42 @@ class Results:
     def passed(self) -> bool:
         return all(self.gate()[key] >= least for key, least in self.plan.design["gate"].items())
 
-    def steps_to(self, method: str) -> np.ndarray:
-        """For each run at the best rate, the steps to `share` of the highest mean reward of any method."""
-        highest = max(self.at(name, 1)["reward"].mean() for name in self.methods())
-        level = self.plan.design["outcomes"]["share"] * highest
-        curves = self.evaluations.merge(self.at(method, 1)[RUN], on=RUN).sort_values("step").groupby(RUN)
+    def steps_to(self, group: pandas.DataFrame, runs: pandas.DataFrame) -> np.ndarray:
+        """For each run of the group, the steps to `share` of the highest mean reward of a method in `runs`."""
+        level = self.plan.design["outcomes"]["share"] * runs.groupby(["method", "lr"])["reward"].mean().max()
+        curves = self.evaluations.merge(group[RUN], on=RUN).sort_values("step").groupby(RUN)
         return np.array([crossing(c["reward"].to_numpy(), c["step"].to_numpy(), level) for _, c in curves])
 
-    def look(self, claim: dict) -> dict | None:
-        """The last look for which both methods have all their runs; None before the first."""
-        taken = None
-        needed: set[int] = set()
-        for look in self.plan.looks:
-            needed |= set(look["seeds"])
-            if all(needed <= set(self.at(method, claim["at"])["seed"]) for method in claim["pair"]):
-                taken = look
-        return taken
+    def looks(self, claim: dict) -> list[dict]:
+        """Those for which both methods have all their runs, up to the first that is not complete."""
+        made = [set(self.at(method, claim["at"])["seed"]) for method in claim["pair"]]
+        return list(takewhile(lambda look: all(seeds.issuperset(look["seeds"]) for seeds in made), self.plan.looks))
 
     def claims(self) -> list[dict]:
-        """Each claim with its runs, difference and verdict: p is corrected by Holm over all claims of the design."""
+        """Each claim with its runs, difference and verdict: p is corrected by Holm over all claims of the design.
+
+        From the runs of its looks alone, or from all there are before the first.
+        """
         found = []
         for claim in self.plan.design["claims"]:
-            values = [self.at(method, claim["at"])[claim["outcome"]].dropna().to_numpy() for method in claim["pair"]]
-            look = self.look(claim)
-            alpha = look["alpha"] if look else 0.05
+            looks = self.looks(claim)
+            groups = [self.at(method, claim["at"]) for method in claim["pair"]]
+            if looks:
+                groups = [rows[rows["seed"].isin([s for look in looks for s in look["seeds"]])] for rows in groups]
+            values = [rows[claim["outcome"]].dropna().to_numpy() for rows in groups]
+            alpha = looks[-1]["alpha"] if looks else 0.05
             difference = welch(*values, alpha) if min(map(len, values)) > 1 else None
-            found.append(claim | {"runs": [len(x) for x in values], "look": look, "difference": difference})
-        ps = [claim["difference"].p if claim["look"] else 1.0 for claim in found]
+            counts = [len(x) for x in values]
+            found.append(claim | {"runs": counts, "looks": looks, "alpha": alpha, "difference": difference})
+        ps = [claim["difference"].p if claim["looks"] else 1.0 for claim in found]
         for claim, p in zip(found, multipletests(ps, method="holm")[1], strict=True):
-            margin, look = self.plan.design["margin"][claim["outcome"]], claim["look"]
-            claim["verdict"] = verdict(claim["difference"], p, look["alpha"], margin) if look else "too few runs"
-            if look and not self.passed():
+            if not claim["looks"]:
+                claim["verdict"] = "too few runs"
+            elif not self.passed():
                 claim["verdict"] = "none: the gate is not passed"
+            else:
+                margin = self.plan.design["margin"][claim["outcome"]]
+                claim["verdict"] = verdict(claim["difference"], p, claim["alpha"], margin)
         return found
 
 

@@ -52,46 +52,27 @@ def claims_table(results: Results) -> str:
     return as_markdown(rows)
 
 
-def where(results: Results, method: str, rows: pandas.DataFrame) -> str:
-    """Share of updates at the start of the path, inside it and at its end, for a method that searches."""
-    if "policy_loss" not in results.plan.methods[method]:
-        return ""
-    return " / ".join(f"{rows[name].mean():.0%}" for name in ("at_start", "inside", "at_end"))
-
-
-def rates_table(results: Results) -> str:
-    """The runs that choose the rates."""
-    head = ["method", "rate", "reward", "entropy", "drop", "`pg_clipfrac`", "other gradient than GRPO's", "rho_start"]
-    rows = [[*head, "rho - rho_start", "start / inside / end"]]
-    for method in dict.fromkeys(results.plan.methods):
-        for rate, group in results.chosen[results.chosen["method"] == method].groupby("lr"):
+def runs_table(results: Results, runs: pandas.DataFrame) -> str:
+    """A row for each method and rate; bold is the rate that was chosen."""
+    columns = {
+        "reward": "reward",
+        "entropy": "entropy",
+        "entropy_matched": "entropy at reward 0.7",
+        "drop": "drop",
+        "pg_clipfrac": "`pg_clipfrac`",
+    }
+    head = ["method", "rate", "runs", *columns.values(), "collapsed", "steps to 85%", "other gradient"]
+    rows = [[*head, "start / inside / end"]]
+    for method in results.plan.methods:
+        for rate, group in runs[runs["method"] == method].groupby("lr"):
             mark = "**" if rate == results.best_rate(method) else ""
-            values = [number(group[name]) for name in ("reward", "entropy", "drop", "pg_clipfrac")]
-            unlike, start = f"{group['unlike_grpo'].mean():.0%}", number(group["rho_start"])
-            gained = f"{group['gained'].mean():+.4f}"
-            rows.append([label(results, method), f"{mark}{rate:g}{mark}", *values, unlike, start, gained])
-            rows[-1].append(where(results, method, group))
-    return as_markdown(rows)
-
-
-def methods_table(results: Results) -> str:
-    """The runs that judge, at each method's best rate and at twice that."""
-    if not len(results.judged):
-        return "None is made yet."
-    head = ["method", "rate", "runs", "reward", "pass@8", "entropy", "entropy at reward 0.7", "drop", "collapsed"]
-    rows = [[*head, "steps to 85%", "start / inside / end"]]
-    least = results.plan.design["outcomes"]["collapse"]
-    for factor in (1, 2):
-        for method in results.methods():
-            group = results.at(method, factor)
-            if not len(group):
-                continue
-            name = label(results, method) + (", twice" if factor == 2 else "")
-            values = [number(group[column]) for column in ("reward", "pass_at_8", "entropy", "entropy_matched", "drop")]
-            collapsed = f"{(group['drop'] > least).sum()} of {len(group)}"
-            steps = number(results.steps_to(method), 0) if factor == 1 else ""
-            rate = f"{factor * results.best_rate(method):g}"
-            rows.append([name, rate, str(len(group)), *values, collapsed, steps, where(results, method, group)])
+            values = [number(group[column]) for column in columns]
+            collapsed = f"{(group['drop'] > results.plan.design['outcomes']['collapse']).sum()} of {len(group)}"
+            steps, unlike = number(results.steps_to(group, runs), 0), f"{group['unlike_grpo'].mean():.0%}"
+            stops = [f"{group[name].mean():.0%}" for name in ("at_start", "inside", "at_end")]
+            where = " / ".join(stops) if "policy_loss" in results.plan.methods[method] else ""
+            row = [label(results, method), f"{mark}{rate:g}{mark}", str(len(group)), *values, collapsed, steps, unlike]
+            rows.append([*row, where])
     return as_markdown(rows)
 
 
@@ -113,7 +94,7 @@ def gate(results: Results) -> str:
 def state(results: Results) -> str:
     """The gate, how many runs there are, and how many claims have a look."""
     judged, claims = len(results.judged), results.claims()
-    taken = sum(claim["look"] is not None for claim in claims)
+    taken = sum(bool(claim["looks"]) for claim in claims)
     return (
         f"{gate(results)} {len(results.runs) - judged} runs chose the rates, {judged} judge, and {taken} of "
         f"{len(claims)} claims have the runs of a look."
@@ -128,33 +109,38 @@ def result(results: Results) -> str:
         f"{shared['versions']} versions old and judges {shared['steps']} steps on problems that are not trained on. "
         + state(results)
     )
+    if any(claim["looks"] for claim in results.claims()):
+        text += " Open means that neither a difference nor its absence is shown. BAPO minus GRPO:"
     found = [
-        f"- {label(results, claim['pair'][0])} minus GRPO, {OUTCOMES[claim['outcome']]}, {AT[claim['at']]}: "
+        f"- {label(results, claim['pair'][0])}, {OUTCOMES[claim['outcome']]}, {AT[claim['at']]}: "
         f"{interval(claim['difference'])}, {claim['verdict']}"
         for claim in results.claims()
-        if claim["look"] and claim["pair"][1] == "grpo"
+        if claim["looks"] and claim["pair"][1] == "grpo"
     ]
     return "\n".join([wrapped(text), *([""] if found else []), *found])
 
 
 def curves_figure(results: Results) -> Figure:
-    """Reward and entropy of the runs that judge: a line a method, the mean of its seeds, and its runs as thin lines."""
+    """The evaluations of the runs that judge: a line a method, the mean of its seeds, and its runs as thin lines."""
     figure = Figure(figsize=(12, 3.6), layout="constrained")
-    panels = [("reward", 1, "reward, best rate"), ("reward", 2, "reward, twice the best rate")]
-    panels.append(("entropy", 1, "entropy of a token in nats, best rate"))
-    for axes, (column, factor, title) in zip(figure.subplots(1, 3), panels, strict=True):
+    panels = [
+        ("step", "reward", 1, "reward at the best rate"),
+        ("step", "reward", 2, "reward at twice the best rate"),
+        ("reward", "entropy", 1, "entropy in nats over reward, at the best rate"),
+    ]
+    for axes, (x, y, factor, title) in zip(figure.subplots(1, 3), panels, strict=True):
         for method, colour in zip(results.plan.methods, COLOURS, strict=True):
             runs = results.at(method, factor)[RUN]
             if not len(runs):
                 continue
             curves = results.evaluations.merge(runs, on=RUN)
             for _, one in curves.groupby("seed"):
-                axes.plot(one["step"], one[column], color=colour, linewidth=0.6, alpha=0.35)
-            mean = curves.groupby("step")[column].mean()
+                axes.plot(one[x], one[y], color=colour, linewidth=0.6, alpha=0.35)
+            mean = curves.groupby("step", as_index=False)[["reward", "entropy"]].mean()
             name = f"{label(results, method)}, {factor * results.best_rate(method):g} ({len(runs)})"
-            axes.plot(mean.index, mean, "o-", color=colour, label=name, markersize=3)
+            axes.plot(mean[x], mean[y], "o-", color=colour, label=name, markersize=3)
         axes.set_title(title, fontsize=10)
-        axes.set_xlabel("step")
+        axes.set_xlabel(x)
         axes.grid(alpha=0.3)
         if axes.has_data():
             axes.legend(fontsize=7)
@@ -187,8 +173,8 @@ def tables(results: Results) -> dict[str, str]:
     return {
         "state": wrapped(state(results)),
         "claims": claims_table(results),
-        "methods": methods_table(results),
-        "rates": rates_table(results),
+        "methods": runs_table(results, results.judged),
+        "rates": runs_table(results, results.chosen),
     }
 
 

@@ -59,13 +59,6 @@ def summaries(plan: Plan, runs: list[PlannedRun], directory: Path) -> pandas.Dat
     return summarised(*read_logs(runs, directory), plan.design["outcomes"])
 
 
-def start_worker(niceness: int) -> None:
-    os.nice(niceness)
-    import torch
-
-    torch.set_num_threads(1)
-
-
 def make(job: tuple[PlannedRun, Path, Path | None]) -> str:
     run, directory, pause = job
     from recipe.experiment import trainer
@@ -86,7 +79,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="processes (default: all cores)")
-    parser.add_argument("--nice", type=int, default=0, help="niceness of the processes")
     parser.add_argument("--pause", type=Path, metavar="FILE", help="begin no step while FILE exists")
     parser.add_argument("--collect", action="store_true", help="write the tables and train nothing")
     arguments = parser.parse_args()
@@ -95,7 +87,7 @@ def main() -> None:
         collect(plan, directory)
         return
     directory.mkdir(parents=True, exist_ok=True)
-    with multiprocessing.get_context("spawn").Pool(arguments.jobs, start_worker, (arguments.nice,)) as pool:
+    with multiprocessing.get_context("spawn").Pool(arguments.jobs) as pool:
         for stage in plan.stages(lambda known: summaries(plan, known, directory)):
             jobs = [(run, directory, arguments.pause) for run in stage if not log_of(directory, run).exists()]
             bar = tqdm(pool.imap_unordered(make, jobs), total=len(jobs), unit="run", mininterval=30)

@@ -23,23 +23,18 @@ ROOT = Path(__file__).resolve().parents[2]
 NAME = "bapo_adaptive_clipping"  # free in their tree; two other methods are called BAPO, too
 MOST_FILES = 59
 
-INCLUDED = (
-    "bapo_verl/*",
-    "reward/*.py",
-    "recipe/common.py",
-    "recipe/data/local_copy.py",
-    "recipe/data/prepare_data.py",
-)
-INCLUDED += ("recipe/config/math.yaml", "recipe/config/r1_distill_qwen_7b.yaml", "recipe/config/*_7b_8k.yaml")
-INCLUDED += ("recipe/config/updates_per_batch/*", "examples/checks.sh", "examples/paths.sh", "examples/smoke_test.sh")
-INCLUDED += ("examples/run_bapo_r1_distill_qwen_7b_fsdp.sh", "examples/run_bapo_r1_distill_qwen_7b_8k_fsdp.sh")
+INCLUDED = ("bapo_verl/*", "reward/*.py", "recipe/common.py", "recipe/data/local_copy.py")
+INCLUDED += ("recipe/data/prepare_data.py", "recipe/config/math.yaml", "recipe/config/r1_distill_qwen_7b.yaml")
+INCLUDED += ("recipe/config/r1_distill_qwen_7b_8k.yaml", "recipe/config/updates_per_batch/*", "examples/checks.sh")
+INCLUDED += ("examples/paths.sh", "examples/run_bapo_r1_distill_qwen_7b_fsdp.sh", "examples/run_bapo_*_7b_8k_fsdp.sh")
 LEFT_OUT = ("bapo_verl/cpu/*", "bapo_verl/config/platform/*", "bapo_verl/figures.py", "bapo_verl/forecast.py")
-LEFT_OUT += ("bapo_verl/config/algorithm/bapo_*", "bapo_verl/[a-z]*.md")
+LEFT_OUT += ("bapo_verl/config/algorithm/bapo_*", "bapo_verl/docs/engines.md", "bapo_verl/docs/entry_points.md")
 
 # (file, what it has here, what it has there)
 EDITS = [
     ("common.py", r'\.parents\[1\] / "reward"', '.parent / "reward"'),
     ("bapo_verl/plugin.py", r"\nif os\.environ\.get\(\"VERL_PLATFORM\"[\s\S]*", ""),
+    ("bapo_verl/README.md", r"\nContents:[\s\S]*?\n\n", "\n"),
     ("bapo_verl/plugin.py", r"; without the platform verl says[^.]*", ""),
 ]
 LICENCE = """\

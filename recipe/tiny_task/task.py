@@ -8,15 +8,12 @@ sizes. So a failed answer is long (it goes on until it is cut), a right one is s
 where to stop is determined. Reinforcement can learn to jump towards the sum, which is the same skill in all problems.
 
 DIR then holds `model/` (a Qwen2 in Hugging Face's format with its tokenizer), `train.parquet` and `test.parquet` in
-verl's schema, and `recipe.json` (the options it was made with). All 100 problems are in the warm-up and in training;
-test.parquet holds the same ones.
+verl's schema. All 100 problems are in the warm-up and in training; test.parquet holds the same ones.
 """
 
 import argparse
-import json
 import os
 import random
-import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -40,6 +37,9 @@ SECOND = range(3, 13)  # b
 LARGEST_JUMP = 5
 TOWARDS = 0.57  # probability that the warm-up's paths jump towards the sum
 NUMBERS = range(-20, 70)  # that have a token of their own; a path of the warm-up practically never leaves them
+WIDTH = 96
+WARM_UP_STEPS = 2000
+SEED = 0
 MAX_RESPONSE_TOKENS = 20  # each jump is a token, and so are the box, its number, its bracket and the end
 BOX = "\\boxed{"
 CHAT_TEMPLATE = (
@@ -104,20 +104,18 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
     return fast
 
 
-def make_model(
-    tokenizer: PreTrainedTokenizerFast, hidden: int = 96, layers: int = 2, tied: bool = False
-) -> Qwen2ForCausalLM:
+def make_model(tokenizer: PreTrainedTokenizerFast) -> Qwen2ForCausalLM:
     """0.3M parameters. The vocabulary is exactly the tokenizer's, or rollout and actor would disagree."""
     config = Qwen2Config(
         vocab_size=len(tokenizer),
-        hidden_size=hidden,
-        intermediate_size=3 * hidden,
-        num_hidden_layers=layers,
+        hidden_size=WIDTH,
+        intermediate_size=3 * WIDTH,
+        num_hidden_layers=2,
         num_attention_heads=3,
         num_key_value_heads=3,  # heads of 32, the smallest that vLLM has on a CPU
         max_position_embeddings=128,
-        tie_word_embeddings=tied,
-        initializer_range=hidden**-0.5,  # the default of large models learns three times slower here
+        tie_word_embeddings=False,
+        initializer_range=WIDTH**-0.5,  # the default of large models learns three times slower here
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
@@ -159,14 +157,14 @@ def warm_up_batch(tokenizer, prompts: list[list[int]], texts: list[str]) -> dict
     }
 
 
-def warm_up(model, tokenizer, steps: int, seed: int, batch_size: int = 128) -> None:
+def warm_up(model, tokenizer, batch_size: int = 128) -> None:
     """Supervised steps on solutions, with a learning rate that rises and falls once."""
     optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.95), weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=4e-3, total_steps=steps, cycle_momentum=False)
-    rng, problems = random.Random(seed), all_problems()
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, WARM_UP_STEPS, cycle_momentum=False)
+    rng, problems = random.Random(SEED), all_problems()
     prompts = {problem: encode_prompt(tokenizer, problem) for problem in problems}
     model.train()
-    with trange(steps, desc="warm-up", unit="step", mininterval=1) as bar:
+    with trange(WARM_UP_STEPS, desc="warm-up", unit="step", mininterval=1) as bar:
         for _ in bar:
             batch = rng.choices(problems, k=batch_size)
             texts = [solution(problem, rng) for problem in batch]
@@ -179,47 +177,33 @@ def warm_up(model, tokenizer, steps: int, seed: int, batch_size: int = 128) -> N
             bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
 
 
-def build(directory: Path, steps: int, seed: int, tied: bool) -> None:
+def build(directory: Path) -> None:
     """Everything a finished directory holds."""
-    torch.manual_seed(seed)
+    torch.manual_seed(SEED)
     problems = all_problems()
-    random.Random(seed).shuffle(problems)
+    random.Random(SEED).shuffle(problems)
     verl_dataset(problems, "train").to_parquet(directory / "train.parquet")
     verl_dataset(problems, "test").to_parquet(directory / "test.parquet")
     tokenizer = make_tokenizer()
-    model = make_model(tokenizer, tied=tied)
-    warm_up(model, tokenizer, steps, seed)
+    model = make_model(tokenizer)
+    warm_up(model, tokenizer)
     tokenizer.save_pretrained(directory / "model")
     model.save_pretrained(directory / "model")
 
 
-def parse_args() -> argparse.Namespace:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--steps", type=int, default=2000, help="warm-up steps (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--tied", action="store_true", help="tie the embeddings")
-    return parser.parse_args()
-
-
-def main() -> None:
-    args = parse_args()
-    options = {key: getattr(args, key) for key in ("steps", "seed", "tied")}
-    recipe = args.output / "recipe.json"
-    if recipe.exists():
-        made_with = json.loads(recipe.read_text())
-        if made_with != options:
-            sys.exit(f"{args.output} was made with {made_with}, not {options}: choose another -o")
-        print(f"{args.output} is there already")
-        return
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=args.output.parent, prefix=f".{args.output.name}-") as temporary:
+    output = parser.parse_args().output
+    if output.exists():
+        sys.exit(f"{output} is there already")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as temporary:
         directory = Path(temporary) / "task"
         directory.mkdir()
-        build(directory, **options)
-        (directory / "recipe.json").write_text(json.dumps(options))
-        shutil.move(directory, args.output)
-    print(f"made {args.output}")
+        build(directory)
+        directory.rename(output)
+    print(f"made {output}")
 
 
 if __name__ == "__main__":

@@ -227,7 +227,7 @@ def run(model, world=1, policy_loss=None, **setting):
     """The metrics of every update, which all ranks must agree on."""
     with tempfile.TemporaryDirectory() as tmp:
         arguments = (world, tmp, model, policy_loss or {}, setting)
-        histories = run_ranks(updates, world, tmp, arguments, TIME_LIMIT, f"{world} ranks with {setting}")
+        histories = run_ranks(updates, world, tmp, arguments, TIME_LIMIT)
     # All but the entropy, which verl averages over the ranks later, and what one of several ranks holds.
     common = [
         [{k: v for k, v in update.items() if not k.startswith(("actor/entropy", "grad_norm"))} for update in rank]

@@ -73,13 +73,9 @@ def test_presets_have_the_numbers_of_their_sources():
 def test_a_baseline_is_bapo_with_bounds_that_do_not_move(baseline, c_high):
     """Fig. 11. That its loss is then verl's vanilla loss to the bit is in test_policy_loss.py."""
     bapo, values = (composed(f"+algorithm={p}").actor_rollout_ref.actor.policy_loss for p in ("bapo", baseline))
-    different = {key: values[key] for key in bapo if values[key] != bapo[key]}
-    assert {key: values[key] for key in ("c_low_start", "c_low_max")} == {"c_low_start": 0.8, "c_low_max": 0.8}
-    assert {key: values[key] for key in ("c_high_start", "c_high_max")} == {
-        "c_high_start": c_high,
-        "c_high_max": c_high,
-    }
-    assert set(different) <= {"c_low_start", "c_low_max", "c_high_start", "c_high_max"}
+    ends = ["c_low_start", "c_low_max", "c_high_start", "c_high_max"]
+    assert [values[key] for key in ends] == [0.8, 0.8, c_high, c_high]
+    assert {key for key in bapo if values[key] != bapo[key]} <= set(ends)
 
 
 def test_a_value_on_the_command_line_wins_over_the_preset():
@@ -128,7 +124,10 @@ def test_a_file_of_the_users_own_whose_values_the_flag_would_replace_ends_the_co
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["+algorithm=bapo", f"{KEY}.taget_contribution=0.4"], "Key 'taget_contribution' is not in struct"),
+        (
+            ["+algorithm=bapo", f"{KEY}.taget_contribution=0.4"],
+            "Could not override 'actor_rollout_ref.actor.policy_loss.taget_contribution'",
+        ),
         (["algorithm=bapo"], r"To append to your default list use \+algorithm=bapo"),
         (["+algorithm=bappo"], r"Could not find 'algorithm/bappo'\n\nAvailable options in 'algorithm':\n\tbapo\n"),
     ],

@@ -98,6 +98,8 @@ def test_an_update_is_redone_only_where_a_token_lies_between_the_predicted_and_t
         assert update["seen"] == update["micro_batches"]  # buffers that a forward moves have moved once
         assert update["maxima"] == ["actor/bapo/ratio_max"]
     assert [(update["actor/bapo/redone"], update["alone"]) for update in reference] == [(1, 0), (0, 1), (0, 1)]
+    ended = run(model, policy_loss=dict(c_low_max=0.6, c_high_max=1.25))  # two points, and neither is inside
+    assert ended[0]["actor/bapo/steps"] == 1 and not any(update["alone"] for update in ended)
     assert recomputed[0]["actor/bapo/redone"] == 0 and recomputed[0]["actor/bapo/ratio_max"] == 1
 
 
@@ -124,11 +126,12 @@ def test_the_entropy_curve_is_there_where_verls_trainer_logs_none(model, referen
     # An untrained model is nearly uniform over its 64 tokens.
     assert [update["actor/entropy"] for update in history] == [pytest.approx(math.log(VOCABULARY), rel=0.02)] * UPDATES
     padded = run(model, policy_loss=bypass, packed=False, flags=asked)
-    assert [update["entropy_graphs"] for update in history] == [0] * UPDATES
-    assert [update["entropy_graphs"] for update in padded] == [update["forwards"] for update in padded]
-    assert [update["entropy_walks"] for update in history + padded] == [0] * UPDATES * 2
     bonus = run(model, policy_loss=bypass, entropy_coeff=0.01, flags=asked)
-    assert [update["entropy_walks"] for update in bonus] == [update["forwards"] for update in bonus]
+    assert [update["entropy_graphs"] for update in history] == [0] * UPDATES
+    with_gradient = [[update["forwards"] - update["alone"] for update in updates] for updates in (padded, bonus)]
+    assert [update["entropy_graphs"] for update in padded] == with_gradient[0]
+    assert [update["entropy_walks"] for update in history + padded] == [0] * UPDATES * 2
+    assert [update["entropy_walks"] for update in bonus] == with_gradient[1]
     scope = dict(search_scope="micro_batch")
     for update in run(model, world=2, policy_loss=bypass | scope, agg="seq-mean-token-mean", flags=asked):
         assert update["actor/entropy"] == update["actor/entropy_loss"] and update["entropy_walks"] == 0

@@ -53,6 +53,7 @@ class Double(BaseEngine):
         self.module = [Stage()]
         self.module[0].buffers = ["not torch's"]
         self.calls = []
+        self.error = 0.0  # of the log-probs of a forward alone, as where dropout is off in eval mode
 
     def is_last_stage(self):
         return dist.get_rank() % STAGES == STAGES - 1
@@ -81,6 +82,7 @@ class Double(BaseEngine):
         outputs = []
         for micro_batch in micro_batches:
             log_probs = self.module[0](micro_batch["input_ids"])
+            log_probs = log_probs + self.error * forward_only
             if self.is_last_stage():
                 loss, metrics = loss_function(model_output={"log_probs": log_probs}, data=micro_batch, dp_group=None)
                 forward_only or loss.backward()
@@ -88,7 +90,7 @@ class Double(BaseEngine):
         return postprocess_batch_func(outputs, indices, data) if self.is_last_stage() else {}
 
 
-def update(rank, out, config, stopped_inside):
+def update(rank, out, config, stopped_inside, error):
     os.environ.update(RANK=str(rank), WORLD_SIZE=str(WORLD))
     dist.init_process_group("gloo", init_method=f"file://{out}/init", rank=rank, world_size=WORLD)
     actor = FSDPActorConfig(
@@ -97,7 +99,7 @@ def update(rank, out, config, stopped_inside):
     data = rank_data(0, 1, SEQUENCES // MICRO, dynamic=False, packed=False, tokens=0, flags={})
     last_stages = dist.new_group(range(STAGES - 1, WORLD, STAGES))
     engine = with_bapo(Double)(last_stages if config.get("search_scope") == "micro_batch" else None)
-    engine.stopped_inside = stopped_inside
+    engine.stopped_inside, engine.error = stopped_inside, error
     output = engine.train_batch(data, partial(ppo_loss, config=actor))
     metrics = {key: float(value.aggregate()) for key, value in output.get("metrics", {}).items() if "bapo" in key}
     stage = engine.module[0]
@@ -105,11 +107,9 @@ def update(rank, out, config, stopped_inside):
     dist.destroy_process_group()
 
 
-def run(stopped_inside=False, **config):
+def run(stopped_inside=False, error=0.0, **config):
     with tempfile.TemporaryDirectory() as tmp:
-        return run_ranks(
-            update, WORLD, tmp, (tmp, config, stopped_inside), limit=60, what=f"{WORLD} ranks with {config}"
-        )
+        return run_ranks(update, WORLD, tmp, (tmp, config, stopped_inside, error), limit=60)
 
 
 def received():
@@ -127,11 +127,17 @@ RUN_ONCE = ["zero_grad", "forward_backward"]
 
 
 @pytest.mark.parametrize(
-    ("stopped_inside", "before"), [(False, RUN_ONCE), (True, ["zero_grad", "forward"])], ids=["redo", "forward first"]
+    ("stopped_inside", "error", "before"),
+    [
+        (False, 0.0, RUN_ONCE),
+        (True, 0.0, ["zero_grad", "forward"]),
+        (True, -3.0, ["zero_grad", "forward", *RUN_ONCE]),
+    ],
+    ids=["redo", "forward first", "forward first that predicts wrongly"],
 )
-def test_stages_without_a_loss_run_as_often_as_the_others(stopped_inside, before):
+def test_stages_without_a_loss_run_as_often_as_the_others(stopped_inside, error, before):
     """All four ranks run twice, those that see no loss too, and what is left is one update with the exact bounds."""
-    ranks = run(stopped_inside, target_contribution=TARGET)
+    ranks = run(stopped_inside, error, target_contribution=TARGET)
     c_low, c_high, rho, steps = algorithm_1(received(), Setting(TARGET))
     assert steps > 0  # the bounds that were predicted, at r = 1, are the first of the path
     assert [calls for _, _, calls, _, _ in ranks] == [before + RUN_ONCE + ["step"]] * WORLD
@@ -147,7 +153,7 @@ def test_stages_without_a_loss_run_as_often_as_the_others(stopped_inside, before
         assert metrics["actor/bapo/c_high"] == pytest.approx(c_high)
         assert metrics["actor/bapo/c_low"] == pytest.approx(c_low)
         assert metrics["actor/bapo/rho"] == pytest.approx(rho, abs=1e-6)
-        assert (metrics["actor/bapo/steps"], metrics["actor/bapo/redone"]) == (steps, not stopped_inside)
+        assert (metrics["actor/bapo/steps"], metrics["actor/bapo/redone"]) == (steps, RUN_ONCE[-1] in before)
 
 
 def test_predicted_bounds_take_one_run():

@@ -225,7 +225,7 @@ def run(entry, model, world=1, overrides=(), padded=True):
     """The metrics of each step, which all ranks agree on, and the trainer's policy_loss after the last."""
     with tempfile.TemporaryDirectory() as out:
         arguments = (world, out, entry, model, overrides, padded)
-        found = run_ranks(steps, world, out, arguments, TIME_LIMIT, what=f"{world} ranks of {entry}")
+        found = run_ranks(steps, world, out, arguments, TIME_LIMIT)
     assert all(other == found[0] for other in found)
     return found[0]
 

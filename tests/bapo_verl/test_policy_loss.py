@@ -211,9 +211,7 @@ def test_an_engine_without_the_mixin_is_an_error_and_not_another_scope():
         (dict(target_contribution=0.0), r"target_contribution must be in \(0, 1\), got 0.0"),
         (dict(target_contribution=1.0), r"target_contribution must be in \(0, 1\), got 1.0"),
         (dict(target_contribution=math.nan), "target_contribution must be a finite number, got nan"),
-        (dict(target_contribution="half"), "target_contribution must be a finite number, got 'half'"),
         (dict(c_low_start=0.95), r"c_low_start must be in \[0, c_low_max\], got c_low_start=0.95 and c_low_max=0.9"),
-        (dict(c_low_start=-0.1), r"c_low_start must be in \[0, c_low_max\], got c_low_start=-0.1"),
         (dict(c_high_start=3.5), r"c_high_start must be in \[0, c_high_max\], got c_high_start=3.5"),
         (dict(c_low_step=0.0), "c_low_step must be > 0 where c_low_start < c_low_max, got 0.0"),
         (dict(c_high_step=-0.05), "c_high_step must be > 0 where c_high_start < c_high_max, got -0.05"),
@@ -227,13 +225,7 @@ def test_an_engine_without_the_mixin_is_an_error_and_not_another_scope():
         (dict(token_weight="x"), "token_weight must be one of uniform, rollout_prob, got 'x'"),
         (dict(search_order="x"), "search_order must be one of high_first, low_first, got 'x'"),
         (dict(search_scope="x"), "search_scope must be one of mini_batch, micro_batch, got 'x'"),
-        *(
-            (
-                dict(loss_mode=mode),
-                f"loss_mode must be bapo with .algorithm=bapo, got '{mode}', which turns BAPO off",
-            )
-            for mode in ("vanilla", "gspo", "bypass_mode", "no_such_loss")
-        ),
+        (dict(loss_mode="gspo"), "loss_mode must be bapo with .algorithm=bapo, got 'gspo', which turns BAPO off"),
     ],
 )
 def test_bad_input_names_the_key_the_rule_and_the_value(bad, message):

@@ -82,15 +82,6 @@ def test_a_policy_loss_has_the_arguments_of_verls_vanilla_loss():
     assert [p.default for p in ours.values()] == [p.default for p in theirs.values()]
 
 
-@used_by("bapo_verl/search.py", "bapo_verl/engine.py")
-def test_the_loss_reads_the_fields_that_the_engine_sums_before_the_update():
-    text = source("verl.workers.utils.losses")
-    ppo_loss = text[text.index("def ppo_loss(") : text.index("def value_loss(")]
-    assert 'fields = ["response_mask", "old_log_probs", "advantages"]' in ppo_loss
-    assert 'fields.append("rollout_is_weights")' in ppo_loss.replace("'", '"')
-    assert 'model_output.get("entropy", None)' in ppo_loss and 'metrics["actor/entropy_loss"]' in ppo_loss
-
-
 @used_by("bapo_verl/clipping.py")
 def test_verl_clamps_the_log_ratio_where_the_search_does():
     def kl(log_ratio: float) -> float:

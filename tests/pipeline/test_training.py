@@ -130,7 +130,7 @@ def test_the_forecast_from_the_answers_is_what_the_search_found(one_rank):
         assert forecast["presets"]["bapo"]["end"] == 1.0 and step["actor/bapo/steps"] >= PATH_STEPS / 2
 
 
-@pytest.mark.parametrize("ranks", [pytest.param(2, marks=pytest.mark.rehearsal), 4])
+@pytest.mark.parametrize("ranks", [2, pytest.param(4, marks=pytest.mark.rehearsal)])
 def test_many_ranks_choose_the_bounds_of_one_rank_on_the_same_data(one_rank, tmp_path, ranks):
     """FSDP2 over 2 and 4 processes, each with a vLLM engine; dynamic batches, so uneven numbers of answers."""
     expected, _, dump = one_rank

@@ -3,6 +3,7 @@
 What this file does not exercise: a training run, whose update test_trainer.py compares with verl's engine.
 """
 
+import copy
 import math
 
 import numpy as np
@@ -125,6 +126,23 @@ def test_welch_by_hand():
 )
 def test_verdicts(low, high, p, expected):
     assert verdict(Difference((low + high) / 2, low, high, p), p, 0.02, 0.03) == expected
+
+
+def test_a_verdict_has_the_runs_of_complete_looks_alone(results):
+    """GRPO has both looks and BAPO one run of the second. So 4 runs each count, with rewards 0.6 and 0.8 on average."""
+    first, second = (look["seeds"] for look in PLAN.looks)
+    rewards = {("grpo", seed): mean for seed, mean in zip(first, [0.5, 0.7, 0.5, 0.7], strict=True)}
+    rewards |= {("bapo", seed): mean for seed, mean in zip(first, [0.7, 0.9, 0.7, 0.9], strict=True)}
+    rewards |= {("grpo", seed): 9.0 for seed in second} | {("bapo", second[0]): 9.0}
+    judged = [
+        {"method": method, "lr": results.best_rate(method), "seed": seed, "reward": reward, "entropy_matched": reward}
+        for (method, seed), reward in rewards.items()
+    ]
+    results = copy.copy(results)
+    results.judged = pandas.DataFrame(judged)
+    claim = next(claim for claim in results.claims() if claim["outcome"] == "reward" and claim["at"] == 1)
+    assert claim["pair"] == ["bapo", "grpo"] and claim["runs"] == [4, 4] and claim["alpha"] == PLAN.looks[0]["alpha"]
+    assert claim["difference"].value == approx(0.2)
 
 
 def test_the_map_by_hand():

@@ -80,6 +80,7 @@ def test_a_page_loses_what_names_a_file_that_is_not_brought():
 |---|---|
 | [compare.py](compare.py) | rules |
 | [words.py](words.py) | words |
+| [cpu/](../cpu) | the platform |
 
 - as in tests/reward/cases.py
 - as in compare.py

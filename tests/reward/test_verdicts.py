@@ -7,13 +7,11 @@ from pathlib import Path
 import pytest
 
 from tests.reward import other_scorers
-from tests.reward.cases import BY_RULE, CASES, REPORTED
+from tests.reward.cases import CASES
 from tests.reward.loaded import ROOT, score
 
-ALL = CASES + BY_RULE + REPORTED
 
-
-@pytest.mark.parametrize("gold, response, right, why", ALL, ids=[f"{i}-{case[3]}" for i, case in enumerate(ALL)])
+@pytest.mark.parametrize("gold, response, right, why", CASES, ids=[f"{i}-{case[3]}" for i, case in enumerate(CASES)])
 def test_case(gold, response, right, why):
     verdict = score(gold, response)
     assert verdict["acc"] == right, f"{why}: pred {verdict['pred']!r}, reason {verdict['reason']}"
