@@ -19,11 +19,11 @@ FREE = re.compile(  # what may be left out: grouping, spaces, sizes, punctuation
     r"|hspace|d?frac|mu|cdot|times)|\*|0|all|any|an|The|limit|percent"
 )
 SAME_VALUE = {  # one token less, and by mathematics or a rule the same
-    "+7", "+12", "-1i", "|{-6}|", "|-10|", "2,2", r"\{1,2,2\}", "42=x", r"6\cdot1^{100}", r"(2,+\infty)", r"\frac{5!}{3!2!}",
-    r"(-\infty,+\infty)", r"20 \text{ cubic units}", "60km/h", r"60\text{ km/h}", r"60 \text{ km}/\text{h}", "P(2,3)",
-    r"\text{all real numbers } x \text{ except } 3", r"\text{all real numbers } x \text{ such that } x\ne 3",
-    r"50\text{ mm}=5\text{ cm}", r"\frac13\approx0.333", r"\frac{1}{3} \approx 0.33", r"\text{(A) }42",
-    r"2.314814814815 \times 10^{-3}", "-0.5235987755982988",
+    "+7", "+12", "-1i", "|{-6}|", "|-10|", "2,2", r"\{1,2,2\}", "42=x", r"6\cdot1^{100}", r"(2,+\infty)", "P(2,3)",
+    r"\frac{5!}{3!2!}", r"(-\infty,+\infty)", r"20 \text{ cubic units}", "60km/h", r"60\text{ km/h}",
+    r"60 \text{ km}/\text{h}", r"\text{all real numbers } x \text{ except } 3", r"50\text{ mm}=5\text{ cm}",
+    r"\text{all real numbers } x \text{ such that } x\ne 3", r"\frac13\approx0.333", r"\frac{1}{3} \approx 0.33",
+    r"\text{(A) }42", r"2.314814814815 \times 10^{-3}", "-0.5235987755982988",
 }  # fmt: skip
 
 
