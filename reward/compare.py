@@ -253,6 +253,8 @@ def _renamed(value: Value, letters: dict) -> Value:
     """The value with other letters in its trees."""
     if value.kind == "scalar":
         return value._replace(tree=value.tree and substitute(value.tree, letters), text="", letter="")
+    if value.kind == "matrix":
+        return value
     return value._replace(parts=tuple(_renamed(part, letters) for part in value.parts), letter="")
 
 
