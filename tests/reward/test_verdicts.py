@@ -8,7 +8,7 @@ import pytest
 
 from tests.reward import other_scorers
 from tests.reward.cases import CASES
-from tests.reward.loaded import ROOT, score
+from tests.reward.loaded import score
 
 
 @pytest.mark.parametrize("group", dict.fromkeys(case[3].partition(":")[0] for case in CASES))
@@ -49,13 +49,9 @@ def test_math_verifys_own_cases():
 
 
 @pytest.mark.slow
-def test_the_stored_verdicts_of_other_scorers_are_true():
-    """A sample of them, asked again; reward/README.md has the table of all."""
-    stored = json.loads(other_scorers.STORED.read_text())
-    assert {key: stored[key] for key in other_scorers.made_with()} == other_scorers.made_with()
+def test_fewer_mistakes_than_every_other_scorer():
+    """On a sample of our own cases, so no proof; `python -m tests.reward.other_scorers` asks for all (three minutes)."""
+    sample = random.Random(0).sample(other_scorers.ASKED, 60)
+    assert other_scorers.mistakes(lambda gold, text: score(gold, text)["acc"] == 1, sample) == (0, 0)
     for name, scorer in other_scorers.scorers().items():
-        for index in random.Random(name).sample(range(len(other_scorers.ASKED)), 15):
-            case = other_scorers.ASKED[index]
-            assert str(int(other_scorers.says_yes(scorer, *case[:2]))) == stored["yes"][name][index], (name, case)
-    page = (ROOT / "reward" / "README.md").read_text()
-    assert all(row in page for row in other_scorers.table(stored))
+        assert sum(other_scorers.mistakes(scorer, sample)) > 5, name
