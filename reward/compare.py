@@ -171,7 +171,7 @@ def _same_parts(gold: Value, answer: Value, algebra) -> bool:
         case "based", "based":
             return (gold.core, gold.base) == (answer.core, answer.base)
         case "based", "scalar":  # the base is the one that was asked for
-            return "_" not in answer.text and gold.core == answer.core.lstrip("0")
+            return "_" not in answer.text and not answer.unit and gold.core == answer.core.lstrip("0")
         case "scalar", "scalar":
             return _same_quantity(gold, answer, algebra)
     return False
