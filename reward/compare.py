@@ -171,7 +171,7 @@ def _same_parts(gold: Value, answer: Value, algebra) -> bool:
         case "based", "based":
             return (gold.core, gold.base) == (answer.core, answer.base)
         case "based", "scalar":  # the base is the one that was asked for
-            return "_" not in answer.text and gold.core == answer.core.lstrip("0")
+            return "_" not in answer.text and not answer.unit and gold.core == answer.core.lstrip("0")
         case "scalar", "scalar":
             return _same_quantity(gold, answer, algebra)
     return False
@@ -253,6 +253,8 @@ def _renamed(value: Value, letters: dict) -> Value:
     """The value with other letters in its trees."""
     if value.kind == "scalar":
         return value._replace(tree=value.tree and substitute(value.tree, letters), text="", letter="")
+    if value.kind == "matrix":
+        return value
     return value._replace(parts=tuple(_renamed(part, letters) for part in value.parts), letter="")
 
 

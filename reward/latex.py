@@ -18,7 +18,7 @@ _UNICODE = {name: read for name, read in _READ.items() if len(name) == 1}
 _UNICODE |= {chr(0xFF01 + i): chr(0x21 + i) for i in range(94) if chr(0xFF01 + i) not in _UNICODE}  # full-width ASCII
 _UNICODE |= {chr(0x2080 + digit): f"_{digit}" for digit in range(10)}
 _UNICODE = str.maketrans(_UNICODE)
-# Controls, quotes, zero-width and direction marks, lone surrogates: not valid in UTF-8 or in a C parser, or say nothing.
+# Quotes, controls, zero-width and direction marks, lone surrogates: say nothing, or are not valid in UTF-8 and C.
 _INVISIBLE = re.compile(
     "[\u201c\u201d\x00-\x08\x0b-\x1f\x7f\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\ud800-\udfff]"
 )
@@ -67,10 +67,11 @@ _SPELLINGS = [  # (pattern, replacement, what for), in order
     (r"\\?>=", r"\\ge ", "ASCII"),
     (r"(?<![0-9)}])!=", r"\\ne ", "ASCII; 5!=120 has a factorial"),
     (r"\{:\}", ":", "a ratio without spaces"),
+    (r"^\s*\{([0-9]+)\}\s*\{([0-9]+)\}\s*$", r"\1\2", "{5}{2} is 52"),
     (r"\\\{\s*\\\}", r"\\emptyset ", "braces around nothing"),
     (r"\\text\s?\{\s*(?:\^\\circ|\\textdegree)\s*([CF]?)\s*\}", r"^\\circ \1", "\\text{\u00b0C}"),
     (r"\\(?:text)?degrees?(?![a-zA-Z])|\^\s*\{?\s*\\(?:circ|degree)(?![a-zA-Z])\s*\}?", r"^\\circ ", "degrees"),
-    (r"\\text\s?\{\s*\(?base[ -]([0-9]{1,2})\)?\s*\}", r"_{\1}", "2516\\text{ (base 8)}"),
+    (r"\\text\s?\{\s*(?:\(base[ -]([0-9]{1,2})\)|base[ -]([0-9]{1,2}))\s*\}", r"_{\1\2}", "2516\\text{ (base 8)}"),
     (r"(\(?)\s?\\(?:text|mathrm)\s*\{\s*(\(?)\s*mod(?:ulo)?\s*\}\s*([0-9]+)\s*\)?",
      lambda m: f"\\{'p' if m.group(1) or m.group(2) or 'equiv' in m.string else 'b'}mod{{{m.group(3)}}}",
      "the modulus (mod 7) of a residue, and the operation 20 mod 7"),
@@ -91,7 +92,7 @@ _SPELLINGS = [  # (pattern, replacement, what for), in order
     (r"(?<=[0-9})])\s?([a-zA-Z]+/[a-zA-Z]+(?:\^\{?[23]\}?)?)\s*$", lambda m: _bare_unit(m), "60 km/h"),
     (r"_\s?(?:\{\s?)?\\text\{\s*(" + "|".join(_BASES) + r")\s*\}(?:\s?\})?", lambda m: f"_{{{_BASES[m.group(1)]}}}",
      "the base of a number in words"),
-    (r"_\{\s?\(?([0-9]{1,2})\)?\s?\}", r"_{\1}", "2516_{(8)}"),
+    (r"_\{\s?\(([0-9]{1,2})\)\s?\}", r"_{\1}", "2516_{(8)}"),
     (r"\\?%|(?:\\text\{\s*)?\b(?:percent|percentage|pct)\b\.?(?:\s*\})?", r"\\% ", "percent"),
     (rf"(?<![0-9.,])[0-9]{{1,3}}(?:{_GAP}{{1,3}}[0-9]{{3}})+(?![0-9])", lambda m: re.sub(r"[^0-9]", "", m.group()),
      "1\\,234 and 1{,}234, whatever stands between groups of three digits but a bare comma"),

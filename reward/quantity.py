@@ -78,7 +78,7 @@ def _without_unit(body: str, alone: bool) -> tuple[str, Unit | None, Fraction]:
     body, words = _without_words(body)
     scale, whole = Fraction(1), re.fullmatch(r"\(?[0-9]+\)?", body) is not None
     if whole:
-        words = re.sub(r"^(?:st|nd|rd|th)\b ?", "", words)
+        words = re.sub(r"^(?:st|nd|rd|th)\b(?! (?:root|power)) ?", "", words)
     while not read_unit(words) and (match := _MULTIPLE.match(words)):
         word = match.group(1)
         multiple = MULTIPLES.get(word) or MULTIPLES.get(word.removesuffix("s"))
@@ -87,7 +87,9 @@ def _without_unit(body: str, alone: bool) -> tuple[str, Unit | None, Fraction]:
         scale, words = scale * multiple, words[match.end() :]
     if not words:
         return body, None, scale
-    words = re.sub(rf"^(.+) [{CURRENCY}]$", r"\1", words)  # $2.5 million dollars
+    if twice := re.fullmatch(rf"(.+) ([{CURRENCY}])", words):  # $2.5 million dollars, $5 per hour; not $5 euros
+        more, sign = twice.groups()
+        words = more if read_unit(more) == read_unit(sign) else f"{sign} {more}" if more[:3] == "per" else ""
     unit = read_unit(words) or (read_counted(words) if alone and whole else None)
     return body, unit or _UNREAD, scale
 

@@ -16,6 +16,7 @@ from .value import Value, is_assignment, scalar_of
 
 Formula = tuple
 EVERYTHING = ("and",)
+NOTHING = ("not", EVERYTHING)
 FLIPPED = {">": "<", "\\ge": "\\le", "<": ">", "\\le": "\\ge", "\\ne": "\\ne"}
 _UNKNOWN = re.compile(r"(?P<minus>-?)(?P<letter>[a-zA-Z])|\|(?P<inside>[a-zA-Z])(?:(?P<sign>[+-])(?P<shift>[^|]+))?\|")
 
@@ -23,7 +24,7 @@ _UNKNOWN = re.compile(r"(?P<minus>-?)(?P<letter>[a-zA-Z])|\|(?P<inside>[a-zA-Z])
 def half(sign: str, bound: Value) -> Formula:
     """The formula of x > bound, or of another sign."""
     if bound.core.endswith("\\infty"):
-        return EVERYTHING
+        return EVERYTHING if (bound.core[0] == "-") == (sign in (">", "\\ge")) else NOTHING
     return ("low" if sign in (">", "\\ge") else "high", sign in ("\\ge", "\\le"), bound)
 
 
@@ -37,8 +38,6 @@ def formula_of(value: Value) -> Formula | None:
         return value.formula
     if value.kind == "tuple" and len(value.parts) == 2 and not value.is_point:
         low, high = value.parts
-        if low.core == "\\infty" or high.core == "-\\infty":
-            return None
         left, right = value.brackets
         return ("and", half("\\ge" if left == "[" else ">", low), half("\\le" if right == "]" else "<", high))
     if value.kind in ("set", "list"):

@@ -1,8 +1,9 @@
 r"""Units: a table of names with their size and dimension, and the counted things that a bare number may carry.
 
 units.tsv has the names of a unit and its size in the first unit of its dimension, and the things; numbers of several
-(pairs, dozens, nines) are none. Two quantities with units are equal if their dimensions agree and their values do after conversion: 5 km is 5000 m. A
-unit that only one side writes is the one that was asked for and is dropped, unless it counts several (`SEVERAL`).
+(pairs, dozens, nines) are none. Two quantities with units are equal if their dimensions agree and their values do after
+conversion: 5 km is 5000 m. A unit that only one side writes is the one that was asked for and is dropped, unless it
+counts several (`SEVERAL`).
 """
 
 import re
@@ -11,9 +12,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-_ROWS = [
-    line.split("\t") for line in (Path(__file__).parent / "units.tsv").read_text(encoding="utf-8").splitlines()[1:]
-]
+_LINES = (Path(__file__).parent / "units.tsv").read_text(encoding="utf-8").splitlines()[1:]
+_ROWS = [line.split("\t") for line in _LINES]
 _COUNTED = frozenset(" ".join(names for kind, _, names in _ROWS if kind == "counted").split())
 _ADJECTIVES = frozenset(" ".join(names for kind, _, names in _ROWS if kind == "adjective").split())
 MULTIPLES = {names: int(size) for kind, size, names in _ROWS if kind == "multiple"}

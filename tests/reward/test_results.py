@@ -2,6 +2,7 @@ r"""Results and options: reasons, keys, votes, counters; a call never raises for
 
 import doctest
 import logging
+import tracemalloc
 from types import SimpleNamespace
 
 import numpy as np
@@ -49,6 +50,21 @@ def test_never_raises(response, gold):
 )
 def test_golds_of_other_types(gold):
     assert score(gold, r"\boxed{42}")["acc"] == 1
+
+
+def test_the_values_that_are_kept_take_a_bounded_space():
+    """As many as are kept at most, of the longest texts, take less than 64 MB. A longer text is not kept."""
+    parse = sibling("parse")
+    for longest in (lambda i: f"{i}," * 30, lambda i: f"{i}" + "x" * 115, lambda i: f"{i}" + "+x" * 58):
+        parse._read.cache_clear()
+        tracemalloc.start()
+        for i in range(100, 140):
+            assert len(longest(i)) <= parse.CACHED_LENGTH and parse.read(longest(i)) is parse.read(longest(i))
+        assert tracemalloc.get_traced_memory()[0] / 40 * parse._read.cache_info().maxsize < 64e6
+        tracemalloc.stop()
+    kept = parse._read.cache_info().currsize
+    parse.read("x+" * parse.CACHED_LENGTH + "1")
+    assert parse._read.cache_info().currsize == kept
 
 
 def test_pred_is_one_vote_per_value():

@@ -8,14 +8,15 @@ import pytest
 
 from tests.reward import other_scorers
 from tests.reward.cases import CASES
-from tests.reward.loaded import ROOT, score
+from tests.reward.loaded import score
 
 
-@pytest.mark.parametrize("gold, response, right, why", CASES, ids=[f"{i}-{case[3]}" for i, case in enumerate(CASES)])
-def test_case(gold, response, right, why):
-    verdict = score(gold, response)
-    assert verdict["acc"] == right, f"{why}: pred {verdict['pred']!r}, reason {verdict['reason']}"
-    assert verdict["reason"] not in ("error", "timed_out")
+@pytest.mark.parametrize("group", dict.fromkeys(case[3].partition(":")[0] for case in CASES))
+def test_cases(group):
+    verdicts = [(case, score(*case[:2])) for case in CASES if case[3].startswith(f"{group}:")]
+    wrong = [(*case, verdict["pred"], verdict["reason"]) for case, verdict in verdicts if verdict["acc"] != case[2]]
+    assert wrong == []
+    assert not {"error", "timed_out"} & {verdict["reason"] for _, verdict in verdicts}
 
 
 # math-verify 0.9.0's own tests, as data (Apache-2.0, Hugging Face): of its 274 (gold, prediction, verdict) cases the
@@ -40,29 +41,17 @@ OTHERWISE = {
 UNBOXED_GOLD = ("10455", "less than or equal")  # the gold of the first has dollars in prose, of the second is prose
 
 
-def _published():
+def test_math_verifys_own_cases():
     cases = json.loads((Path(__file__).parent / "math_verify_cases.json").read_text())
-    return [case for case in cases if not case["gold"].startswith(UNBOXED_GOLD)]
-
-
-@pytest.mark.parametrize("case", _published(), ids=lambda case: case["test"].split("::")[1])
-def test_math_verifys_own_cases(case):
-    differs = (case["gold"], case["response"]) in OTHERWISE
-    assert score(case["gold"], case["response"])["acc"] == (case["equal"] != differs)
+    cases = [case for case in cases if not case["gold"].startswith(UNBOXED_GOLD)]
+    otherwise = {(c["gold"], c["response"]) for c in cases if score(c["gold"], c["response"])["acc"] != c["equal"]}
+    assert otherwise == set(OTHERWISE)
 
 
 @pytest.mark.slow
-def test_the_stored_verdicts_of_other_scorers_are_true():
-    """A sample of them, asked again; reward/README.md has the table of all."""
-    stored = json.loads(other_scorers.STORED.read_text())
-    assert {key: stored[key] for key in other_scorers.made_with()} == other_scorers.made_with()
+def test_fewer_mistakes_than_every_other_scorer():
+    """On a sample of our own cases, so no proof; `python -m tests.reward.other_scorers` asks about all."""
+    sample = random.Random(0).sample(other_scorers.ASKED, 60)
+    assert other_scorers.mistakes(lambda gold, text: score(gold, text)["acc"] == 1, sample) == (0, 0)
     for name, scorer in other_scorers.scorers().items():
-        for index in random.Random(name).sample(range(len(other_scorers.ASKED)), 15):
-            gold, text, *_ = other_scorers.ASKED[index]
-            assert str(int(other_scorers.says_yes(scorer, gold, text))) == stored["yes"][name][index], (
-                name,
-                gold,
-                text,
-            )
-    page = (ROOT / "reward" / "README.md").read_text()
-    assert all(row in page for row in other_scorers.table(stored))
+        assert sum(other_scorers.mistakes(scorer, sample)) > 5, name
