@@ -32,11 +32,10 @@ def summarised(evaluations: pandas.DataFrame, updates: pandas.DataFrame, outcome
 
 
 def ends_of_path(updates: pandas.DataFrame) -> dict[str, pandas.Series]:
-    """Whether the bounds of an update are the first of Sec. 5.1's path, the last, or between; and what rho gained."""
+    """Whether the bounds of an update are the first of Sec. 5.1's path, the last, or between."""
     start = (updates["c_low"] < 0.605) & (updates["c_high"] < 1.205)
     end = (updates["c_low"] > 0.895) & (updates["c_high"] > 2.995)
-    gained = updates["rho"] - updates["rho_start"]
-    return {"at_start": start * 1.0, "inside": ~(start | end) * 1.0, "at_end": end * 1.0, "gained": gained}
+    return {"at_start": start * 1.0, "inside": ~(start | end) * 1.0, "at_end": end * 1.0}
 
 
 def crossing(reward: np.ndarray, values: np.ndarray, level: float) -> float:
@@ -90,9 +89,9 @@ class Results:
     def passed(self) -> bool:
         return all(self.gate()[key] >= least for key, least in self.plan.design["gate"].items())
 
-    def steps_to(self, group: pandas.DataFrame, runs: pandas.DataFrame) -> np.ndarray:
-        """For each run of the group, the steps to `share` of the highest mean reward of a method in `runs`."""
-        level = self.plan.design["outcomes"]["share"] * runs.groupby(["method", "lr"])["reward"].mean().max()
+    def steps_to(self, group: pandas.DataFrame) -> np.ndarray:
+        """For each run of the group, the steps to `share` of the highest mean reward of a method that is judged."""
+        level = self.plan.design["outcomes"]["share"] * self.judged.groupby(["method", "lr"])["reward"].mean().max()
         curves = self.evaluations.merge(group[RUN], on=RUN).sort_values("step").groupby(RUN)
         return np.array([crossing(c["reward"].to_numpy(), c["step"].to_numpy(), level) for _, c in curves])
 

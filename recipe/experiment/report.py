@@ -52,27 +52,38 @@ def claims_table(results: Results) -> str:
     return as_markdown(rows)
 
 
-def runs_table(results: Results, runs: pandas.DataFrame) -> str:
-    """A row for each method and rate; bold is the rate that was chosen."""
+def rates_table(results: Results) -> str:
+    """Reward, and pg_clipfrac in brackets, of the runs that choose."""
+    rates = sorted(results.chosen["lr"].unique())
+    rows = [["method", *(f"{rate:g}" for rate in rates)]]
+    for method in results.plan.methods:
+        means = results.chosen[results.chosen["method"] == method].groupby("lr")[["reward", "pg_clipfrac"]].mean()
+        cells = {rate: f"{reward:.3f} ({clipped:.3f})" for rate, reward, clipped in means.itertuples()}
+        best = results.best_rate(method)
+        marked = cells | ({best: f"**{cells[best]}**"} if best else {})
+        rows.append([label(results, method), *(marked.get(rate, "") for rate in rates)])
+    return as_markdown(rows)
+
+
+def methods_table(results: Results) -> str:
+    """The runs that judge, at each method's best rate and at twice that."""
     columns = {
         "reward": "reward",
+        "pass_at_8": "pass@8",
         "entropy": "entropy",
         "entropy_matched": "entropy at reward 0.7",
         "drop": "drop",
         "pg_clipfrac": "`pg_clipfrac`",
     }
-    head = ["method", "rate", "runs", *columns.values(), "collapsed", "steps to 85%", "other gradient"]
-    rows = [[*head, "start / inside / end"]]
+    rows = [["method", "rate", "runs", *columns.values(), "collapsed", "steps to 85%", "start / inside / end"]]
     for method in results.plan.methods:
-        for rate, group in runs[runs["method"] == method].groupby("lr"):
-            mark = "**" if rate == results.best_rate(method) else ""
+        for rate, group in results.judged[results.judged["method"] == method].groupby("lr"):
             values = [number(group[column]) for column in columns]
             collapsed = f"{(group['drop'] > results.plan.design['outcomes']['collapse']).sum()} of {len(group)}"
-            steps, unlike = number(results.steps_to(group, runs), 0), f"{group['unlike_grpo'].mean():.0%}"
             stops = [f"{group[name].mean():.0%}" for name in ("at_start", "inside", "at_end")]
             where = " / ".join(stops) if "policy_loss" in results.plan.methods[method] else ""
-            row = [label(results, method), f"{mark}{rate:g}{mark}", str(len(group)), *values, collapsed, steps, unlike]
-            rows.append([*row, where])
+            row = [label(results, method), f"{rate:g}", str(len(group)), *values, collapsed]
+            rows.append([*row, number(results.steps_to(group), 0), where])
     return as_markdown(rows)
 
 
@@ -173,8 +184,8 @@ def tables(results: Results) -> dict[str, str]:
     return {
         "state": wrapped(state(results)),
         "claims": claims_table(results),
-        "methods": runs_table(results, results.judged),
-        "rates": runs_table(results, results.chosen),
+        "methods": methods_table(results),
+        "rates": rates_table(results),
     }
 
 
