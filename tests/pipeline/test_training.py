@@ -118,16 +118,22 @@ def test_the_pipeline_trains_with_bapo(one_rank):
 
 
 def test_the_forecast_from_the_answers_is_what_the_search_found(one_rank):
-    """The first of a step's two updates is on the whole batch at r = 1, as the forecast has it, and goes to the path's
-    end. The second has moved on: in copies of this run it lowers the mean of rho_start by at most 0.022."""
+    """The first of a step's two updates is on the whole batch at r = 1, as the forecast has it; the log has their mean.
+
+    The second moves rho_start by up to 0.07. An answer that was cut has no end token, which the forecast counts.
+    """
     steps, _, dump = one_rank
     for number, step in enumerate(steps, 1):
         arguments = [dump.parent / "answers" / f"{number}.jsonl", "--mini-batch-size", "8", "--json", *SEARCH]
         command = [sys.executable, "-m", "bapo_verl.forecast", *arguments, "--tokenizer", BASE_MODEL]
         forecast = json.loads(subprocess.check_output([str(word) for word in command], cwd=ROOT))
         assert forecast["updates"] == 1 and forecast["bad_lines"] == 0
-        assert step["actor/bapo/rho_start"] == pytest.approx(forecast["rho_start"]["mean"], abs=0.025)
-        assert forecast["presets"]["bapo"]["end"] == 1.0 and step["actor/bapo/steps"] >= PATH_STEPS / 2
+        assert -0.01 < forecast["length"]["failed"] - step["actor/bapo/negative_length"] < 1.01
+        rho_start = forecast["rho_start"]["mean"]
+        assert step["actor/bapo/rho_start"] == pytest.approx(rho_start, abs=0.04)
+        end = forecast["presets"]["bapo"]["end"]
+        if abs(rho_start - 0.42) > 0.02:  # else an end token decides
+            assert (step["actor/bapo/steps"] >= PATH_STEPS / 2) == (end == 1.0)
 
 
 @pytest.mark.parametrize("ranks", [2, pytest.param(4, marks=pytest.mark.rehearsal)])
