@@ -96,9 +96,9 @@ def gate(results: Results) -> str:
     found, least = results.gate(), results.plan.design["gate"]
     return (
         f"At GRPO's best learning rate, {results.best_rate('grpo'):g}, its clip drops {found['pg_clipfrac']:.1%} of "
-        f"the tokens, and BAPO's gradient is not GRPO's in {found['unlike_grpo']:.0%} of the updates. Asked for were "
-        f"{least['pg_clipfrac']:.0%} and {least['unlike_grpo']:.0%}: the gate is {'' if results.passed() else 'not '}"
-        "passed."
+        f"the tokens, and BAPO's gradient differs from GRPO's in {found['unlike_grpo']:.0%} of the updates: the "
+        f"design's gate, {least['pg_clipfrac']:.0%} and {least['unlike_grpo']:.0%}, is "
+        f"{'' if results.passed() else 'not '}passed."
     )
 
 
@@ -107,8 +107,8 @@ def state(results: Results) -> str:
     judged, claims = len(results.judged), results.claims()
     taken = sum(bool(claim["looks"]) for claim in claims)
     return (
-        f"{gate(results)} {len(results.runs) - judged} runs chose the rates, {judged} judge, and {taken} of "
-        f"{len(claims)} claims have the runs of a look."
+        f"{gate(results)} {judged} runs judge {taken} of {len(claims)} claims; {len(results.runs) - judged} others chose "
+        "the learning rates."
     )
 
 
@@ -121,7 +121,7 @@ def result(results: Results) -> str:
         + state(results)
     )
     if any(claim["looks"] for claim in results.claims()):
-        text += " Open means that neither a difference nor its absence is shown. BAPO minus GRPO:"
+        text += " BAPO minus GRPO (open: neither a difference nor its absence is shown):"
     found = [
         f"- {label(results, claim['pair'][0])}, {OUTCOMES[claim['outcome']]}, {AT[claim['at']]}: "
         f"{interval(claim['difference'])}, {claim['verdict']}"
