@@ -107,8 +107,8 @@ def state(results: Results) -> str:
     judged, claims = len(results.judged), results.claims()
     taken = sum(bool(claim["looks"]) for claim in claims)
     return (
-        f"{gate(results)} {judged} runs judge {taken} of {len(claims)} claims; {len(results.runs) - judged} others chose "
-        "the learning rates."
+        f"{gate(results)} {judged} runs judge {taken} of {len(claims)} claims; "
+        f"{len(results.runs) - judged} others chose the learning rates."
     )
 
 
