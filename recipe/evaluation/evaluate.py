@@ -34,7 +34,7 @@ from tqdm import tqdm
 
 from recipe.common import REWARD, Run, as_markdown, interrupt_on_signals, load_reward, waiting_bar, write_whole
 from recipe.evaluation import EvaluationError, endpoint
-from recipe.evaluation.scores import Sample, as_text, published, quoted_table, reason_table, score_table, statistics
+from recipe.evaluation.scores import Sample, published, reason_table, score_table, statistics
 
 CONFIG = Path(__file__).resolve().parents[1] / "config"
 SETTINGS = {  # what decides the answers, by verl's key; the hardware does not
@@ -47,11 +47,6 @@ SETTINGS = {  # what decides the answers, by verl's key; the hardware does not
     "max_response_tokens": "data.max_response_length",
     "chat_template_arguments": "data.apply_chat_template_kwargs",
 }
-
-
-# --------------------------------------------------------------------------------------------------------------------
-# Generation
-# --------------------------------------------------------------------------------------------------------------------
 
 
 def compose(overrides: list[str]) -> dict:
@@ -165,11 +160,6 @@ def ask(name: str, data: Path, output: Path, settings: dict, concurrency: int) -
     unfinished.rename(output / name)
 
 
-# --------------------------------------------------------------------------------------------------------------------
-# Scoring
-# --------------------------------------------------------------------------------------------------------------------
-
-
 def problem_of(row: dict) -> str:
     """verl names an answer PROBLEM_SAMPLE_TURN."""
     return row["uid"].rsplit("_", 2)[0]
@@ -236,17 +226,10 @@ def captions(results: dict[str, dict]) -> list[str]:
     return lines
 
 
-def report(results: dict[str, dict], reasons: tuple[str, ...], draw) -> str:
-    """The tables, drawn as text or as Markdown."""
-    parts = [
-        draw(score_table(results)),
-        *captions(results),
-        "verdicts, in percent",
-        draw(reason_table(results, reasons)),
-    ]
-    if quoted := quoted_table(list(results)):
-        parts += ["quoted from the same Table 1, not run", draw(quoted)]
-    return "\n\n".join(parts) + "\n"
+def report(results: dict[str, dict]) -> str:
+    """The tables and what explains them, as Markdown."""
+    scores, verdicts = as_markdown(score_table(results)), as_markdown(reason_table(results))
+    return "\n\n".join([scores, *captions(results), "verdicts, in percent", verdicts]) + "\n"
 
 
 def parse_args() -> argparse.Namespace:
@@ -292,10 +275,9 @@ def evaluate(output: Path, data: list[Path], overrides: list[str], served: dict 
         raise EvaluationError(f"-o {output} holds no generations, and no --data names what to generate")
     reward = load_reward()
     results = {directory.name: score(directory, reward) for directory in finished}
-    reasons = tuple(dict.fromkeys(reason for result in results.values() for reason in result["reasons"]))
     write_whole(output / "results.json", lambda path: path.write_text(json.dumps(results, indent=2) + "\n"))
-    write_whole(output / "results.md", lambda path: path.write_text(report(results, reasons, as_markdown)))
-    print("\n" + report(results, reasons, as_text))
+    write_whole(output / "results.md", lambda path: path.write_text(report(results)))
+    print("\n" + report(results))
     print(f"also in {output}/results.md and results.json")
 
 
