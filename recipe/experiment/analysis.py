@@ -17,7 +17,7 @@ from recipe.experiment.design import Plan, best_rate
 RUN = ["method", "lr", "seed"]
 
 
-def summarised(evaluations: pandas.DataFrame, updates: pandas.DataFrame, outcomes: dict) -> pandas.DataFrame:
+def summarize(evaluations: pandas.DataFrame, updates: pandas.DataFrame, outcomes: dict) -> pandas.DataFrame:
     """A row for each run: its outcomes, and the means of its updates."""
     rows = []
     for key, group in evaluations.groupby(RUN):
@@ -68,7 +68,7 @@ class Results:
 
     def __init__(self, evaluations: pandas.DataFrame, updates: pandas.DataFrame, plan: Plan):
         self.plan, self.evaluations, self.updates = plan, evaluations, updates
-        self.runs = summarised(evaluations, updates, plan.design["outcomes"])
+        self.runs = summarize(evaluations, updates, plan.design["outcomes"])
         choosing = self.runs["seed"].isin(plan.seeds)
         self.chosen, self.judged = self.runs[choosing], self.runs[~choosing]
 

@@ -29,7 +29,7 @@ CLIPPED = (0.005, 0.02, 0.05, 0.1)  # actor/pg_clipfrac of GRPO
 STOPS = {"start: [0.6, 1.2]": "0.85", "inside the path": "#E69F00", "end: [0.9, 3.0]": "#0072B2"}
 DUAL_CLIP = 3.0  # verl's default
 UPDATES = 200  # for each point of the map
-RATE, STEPS, MEASURED = 2e-4, 48, 64  # of the run, and the updates at its end whose tokens are taken
+RATE, STEPS, LAST_UPDATES = 2e-4, 48, 64  # of the run, and the updates at its end whose tokens are taken
 
 
 class LogRatios(NamedTuple):
@@ -59,14 +59,14 @@ class Recorder(Search):
         return super().now(tokens, group)
 
 
-def measured() -> LogRatios:
-    """Of the last updates of a run of GRPO."""
+def ratios_of_a_run() -> LogRatios:
+    """The log-ratios in the last updates of a run of GRPO, which it trains."""
     run = trainer.Run(trainer.Setting(**Plan.read().run("grpo", RATE, seed=0).setting))
     run.policy.search = recorder = Recorder(run.policy.search.config, DUAL_CLIP)
     for _ in range(STEPS):
         run.step()
     ratio, advantages = (
-        torch.cat([getattr(tokens, name)[tokens.mask] for tokens in recorder.seen[-MEASURED:]])
+        torch.cat([getattr(tokens, name)[tokens.mask] for tokens in recorder.seen[-LAST_UPDATES:]])
         for name in ("ratio", "advantages")
     )
     return LogRatios(ratio[advantages > 0].log(), ratio[advantages < 0].log())
@@ -121,4 +121,4 @@ def draw(ratios: LogRatios) -> Figure:
 
 
 if __name__ == "__main__":
-    draw(measured()).savefig(PICTURE, dpi=80)
+    draw(ratios_of_a_run()).savefig(PICTURE, dpi=80)

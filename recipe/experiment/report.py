@@ -20,7 +20,7 @@ PAGE = Path(__file__).with_name("README.md")
 README = PAGE.parents[2] / "README.md"
 OUTCOMES = {"reward": "reward at the end", "entropy_matched": "entropy at reward 0.7"}
 AT = {1: "at each one's best rate", 2: "at twice the best rate"}
-COLOURS = ["black", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"]
+COLORS = ["black", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"]
 
 
 def label(results: Results, method: str) -> str:
@@ -140,16 +140,16 @@ def curves_figure(results: Results) -> Figure:
         ("reward", "entropy", 1, "entropy in nats over reward, at the best rate"),
     ]
     for axes, (x, y, factor, title) in zip(figure.subplots(1, 3), panels, strict=True):
-        for method, colour in zip(results.plan.methods, COLOURS, strict=True):
+        for method, color in zip(results.plan.methods, COLORS, strict=True):
             runs = results.at(method, factor)[RUN]
             if not len(runs):
                 continue
             curves = results.evaluations.merge(runs, on=RUN)
             for _, one in curves.groupby("seed"):
-                axes.plot(one[x], one[y], color=colour, linewidth=0.6, alpha=0.35)
+                axes.plot(one[x], one[y], color=color, linewidth=0.6, alpha=0.35)
             mean = curves.groupby("step", as_index=False)[["reward", "entropy"]].mean()
             name = f"{label(results, method)}, {factor * results.best_rate(method):g} ({len(runs)})"
-            axes.plot(mean[x], mean[y], "o-", color=colour, label=name, markersize=3)
+            axes.plot(mean[x], mean[y], "o-", color=color, label=name, markersize=3)
         axes.set_title(title, fontsize=10)
         axes.set_xlabel(x)
         axes.grid(alpha=0.3)
@@ -169,8 +169,8 @@ def bounds_figure(results: Results) -> Figure:
         rows = rows[np.isclose(rows["lr"], rate)].reset_index(drop=True)
         for row, bound in enumerate(("c_high", "c_low")):
             over, against = grid[row, 2 * column], grid[row, 2 * column + 1]
-            over.plot(rows.index + 1, rows[bound], ".", color=COLOURS[column + 1], markersize=3)
-            against.plot(rows["rho_start"], rows[bound], ".", color=COLOURS[column + 1], markersize=3)
+            over.plot(rows.index + 1, rows[bound], ".", color=COLORS[column + 1], markersize=3)
+            against.plot(rows["rho_start"], rows[bound], ".", color=COLORS[column + 1], markersize=3)
             against.axvline(0.4, color="0.5", linewidth=0.8)
             over.set_ylabel(bound)
             over.set_xlabel("update")

@@ -15,7 +15,7 @@ from pytest import approx
 from bapo_verl.policy_loss_config import BapoPolicyLossConfig
 from bapo_verl.search import Search
 from recipe.experiment import map, report
-from recipe.experiment.analysis import Difference, Results, crossing, summarised, verdict, welch
+from recipe.experiment.analysis import Difference, Results, crossing, summarize, verdict, welch
 from recipe.experiment.design import Plan, best_rate
 from recipe.experiment.run import EVALUATIONS, UPDATES
 
@@ -93,7 +93,7 @@ def test_the_outcomes_of_a_run_by_hand():
     )  # fmt: skip
     bounds = [(0.6, 1.2), (0.9, 3.0), (0.6, 2.0), (0.9, 3.0)]
     updates = pandas.DataFrame([run | dict(step=1, c_low=low, c_high=high) for low, high in bounds])
-    (row,) = summarised(evaluations, updates, {"last": 2, "matched": 0.7}).to_dict("records")
+    (row,) = summarize(evaluations, updates, {"last": 2, "matched": 0.7}).to_dict("records")
     assert (row["reward"], row["entropy"], row["entropy_matched"]) == approx((0.7, 1.1, 1.4))
     assert row["drop"] == approx(0.2)
     assert (row["at_start"], row["inside"], row["at_end"]) == approx((0.25, 0.25, 0.5))
