@@ -63,11 +63,6 @@ def print_count(what: str, count: int, note: str = "") -> None:
     print(f"  {what:<58}{count:>9,}  {note}".rstrip(), flush=True)
 
 
-# --------------------------------------------------------------------------------------------------------------------
-# Reading
-# --------------------------------------------------------------------------------------------------------------------
-
-
 def load(source: Source, path: Path | None) -> Dataset:
     """The rows of a source, from the hub or a local copy that is checked; at least one.
 
@@ -156,11 +151,6 @@ def with_instruction(problem: str) -> list[dict]:
     return [message("user", problem if "\\boxed" in problem else f"{problem}\n\n{INSTRUCTION}")]
 
 
-# --------------------------------------------------------------------------------------------------------------------
-# Golds
-# --------------------------------------------------------------------------------------------------------------------
-
-
 def aime_gold(answer: str, changes: Counter) -> str | None:
     r"""An AIME answer as an integer from 0 to 999, None if it is no such integer; counts in `changes` what had to go.
 
@@ -186,11 +176,6 @@ def unreadable(golds: list[str], name: str) -> set[str]:
         readable = threads.map(reward.can_parse, different)
         checked = tqdm(zip(different, readable, strict=True), total=len(different), desc=f"{name}: golds", unit="gold")
         return {gold for gold, fine in checked if not fine}
-
-
-# --------------------------------------------------------------------------------------------------------------------
-# Test sets
-# --------------------------------------------------------------------------------------------------------------------
 
 
 def without_repeats(rows: Dataset) -> dict[str, tuple[int, dict]]:
@@ -244,11 +229,6 @@ def test_set(name: str, rows: Dataset, is_copy: bool) -> list[dict]:
     if unread := unreadable([row["reward_model"]["ground_truth"] for row in made], name):
         raise DataError(f"the grader cannot read {len(unread)} of the answers: {', '.join(sorted(unread))}")
     return made
-
-
-# --------------------------------------------------------------------------------------------------------------------
-# Skywork
-# --------------------------------------------------------------------------------------------------------------------
 
 
 def check_skywork(rows: Dataset) -> None:
@@ -311,11 +291,6 @@ def skywork(name: str, rows: Dataset, is_copy: bool) -> tuple[Dataset, set[str]]
         raise DataError(f"no row is left with 1 <= model_difficulty[{model}] <= 15 and a gold that the grader can read")
     made = chosen.map(lambda row: skywork_row(row, model), remove_columns=chosen.column_names, desc=f"{name}: rows")
     return made, unread
-
-
-# --------------------------------------------------------------------------------------------------------------------
-# Writing
-# --------------------------------------------------------------------------------------------------------------------
 
 
 def prepare(name: str, directory: Path, path: Path | None) -> None:
