@@ -1,11 +1,12 @@
 """Builds the folder that a person would submit to verl-recipe (https://github.com/verl-project/verl-recipe).
 
-    python -m recipe.submission -o DIR [--commit SHA]
+    python -m recipe.submission -o DIR --commit SHA
 
 writes DIR/bapo_adaptive_clipping: the package, the reward, the settings and scripts of the 7B, and data preparation, as
 the package recipe.bapo_adaptive_clipping of a clone of verl. Everything else stays behind, and with it what the pages
 say of it. Python files get the licence header that verl checks, and the imports that verl-recipe's ruff wants.
-REQUIRED_VERL.txt gets the commit of its TAG, from github.com or from --commit: their install_verl.sh asks for it.
+SHA is the commit of verl's release, which their install_verl.sh checks out; `git rev-parse v0.9.1^{commit}` in a clone
+of verl prints it.
 
 To submit: copy the folder into a clone of verl-recipe, add its line to the table in their README.md, run
 `pre-commit run --all-files` and `./install_verl.sh --recipe bapo_adaptive_clipping --show`.
@@ -98,7 +99,7 @@ def missing_names(text: str, files: list[str]) -> list[str]:
 
 
 def without_missing_names(page: str, path: str, files: list[str]) -> str:
-    """The page without what is not brought: links become text, and what names a lost file goes.
+    """The page without what is left out: links to it become text, and what names a file of it goes.
 
     That is a row, an item or a paragraph, and a whole section where its first paragraph does.
     """
@@ -122,33 +123,19 @@ def without_missing_names(page: str, path: str, files: list[str]) -> str:
     return "\n".join(kept)
 
 
-def required_verl(commit: str | None) -> str:
+def required_verl(commit: str) -> str:
     """recipe/REQUIRED_VERL.txt with the commit of its TAG.
 
     Raises:
-        SubmissionError: if the commit is none, or is not given and github.com cannot be reached.
+        SubmissionError: for what is no commit.
     """
-    text = (ROOT / "recipe" / "REQUIRED_VERL.txt").read_text()
-    tag, upstream = (re.search(rf"^{key}=(.*)$", text, re.MULTILINE)[1] for key in ("TAG", "UPSTREAM"))
-    commit = commit or commit_of(tag, upstream)
     if not re.fullmatch("[0-9a-f]{40}", commit):
-        raise SubmissionError(f"--commit must be the 40 hexadecimal digits of verl's {tag}, got {commit!r}")
+        raise SubmissionError(f"--commit must be the 40 hexadecimal digits of a commit, got {commit!r}")
+    text = (ROOT / "recipe" / "REQUIRED_VERL.txt").read_text()
     return re.sub(r"^TAG=.*$", rf"\g<0>\nCOMMIT={commit}", text, flags=re.MULTILINE)
 
 
-def commit_of(tag: str, upstream: str) -> str:
-    """The commit that a tag names: of an annotated tag the last line, of a plain one the only one."""
-    command = ["git", "ls-remote", upstream, f"refs/tags/{tag}", f"refs/tags/{tag}^{{}}"]
-    try:
-        asked = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    except subprocess.TimeoutExpired:
-        asked = None
-    if asked is None or asked.returncode or not asked.stdout:
-        raise SubmissionError(f"{upstream} does not say which commit {tag} is: name it by --commit SHA")
-    return asked.stdout.splitlines()[-1].split()[0]
-
-
-def build(folder: Path, commit: str | None) -> None:
+def build(folder: Path, commit: str) -> None:
     """Write the submission into `folder`, which is empty.
 
     Raises:
@@ -207,7 +194,7 @@ def findings(folder: Path) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--commit", metavar="SHA", help="of the verl release in recipe/REQUIRED_VERL.txt")
+    parser.add_argument("--commit", required=True, metavar="SHA", help="of verl's release")
     arguments = parser.parse_args()
     target = arguments.output / NAME
     if target.exists():
