@@ -1,22 +1,17 @@
 """What BAPO costs: ratios, measured side by side in one run, as medians over repeats.
 
-python -m recipe.benchmarks.cost              the search, the loss with its search and the diagnosis on one core, and
-                                              an update on verl's engine with a tiny model (three minutes)
-python -m recipe.benchmarks.cost --pipeline   also `update_actor` in the real pipeline, with BAPO and with verl's
-                                              vanilla loss (six minutes)
+    taskset -c 0 python -m recipe.benchmarks.cost
+
+times the search, the loss with its search and the diagnosis on one core, and updates on verl's engine with a tiny model
+(three minutes).
 """
 
-import argparse
 import ctypes
-import json
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from functools import partial
-from pathlib import Path
 
 os.environ["VERL_PLATFORM"] = "cpu"
 
@@ -34,11 +29,10 @@ from verl.workers.utils.padding import no_padding_2_padding, response_to_nested
 
 from bapo_verl.clipping import bucket_of, contribution_sums, probability_ratio
 from bapo_verl.diagnosis import diagnosis_sums
-from bapo_verl.engine import BapoPolicyLossConfig
+from bapo_verl.engine import BapoPolicyLossConfig  # registers the engines
 from bapo_verl.policy_loss import UpdateConfig
 from bapo_verl.search import Search
 
-ROOT = Path(__file__).resolve().parents[2]
 SHAPE = (16, 8192)
 REPEATS = 25
 
@@ -69,14 +63,14 @@ def literal_search(ratio, advantages, mask, path, target: float) -> tuple[float,
 
 
 def keep_freed_memory() -> None:
-    """Else glibc hands every tensor's pages back, and what is measured of both sides is page faults."""
+    """Otherwise glibc returns the pages of freed tensors, and page faults take most of the time."""
     m_trim_threshold, m_mmap_threshold = -1, -3
     for parameter in (m_trim_threshold, m_mmap_threshold):
         ctypes.CDLL(None).mallopt(parameter, 1 << 30)
 
 
 def medians(**functions) -> dict[str, float]:
-    """CPU milliseconds of each on one core, taken in turns so that all share the machine's moods."""
+    """CPU milliseconds of each on one core, timed in turns, so that another load slows all of them."""
     times: dict[str, list[float]] = {name: [] for name in functions}
     for _ in tqdm(range(REPEATS), desc=" against ".join(functions), leave=False):
         for name, function in functions.items():
@@ -224,37 +218,10 @@ def benchmark_updates() -> None:
                     )
 
 
-def update_actor(algorithm: str) -> tuple[float, float]:
-    """Median of verl's `timing_s/update_actor` over the steps after the first, and the share of updates redone."""
-    with tempfile.TemporaryDirectory() as out:
-        script = ROOT / "examples" / "run_bapo_tiny_qwen2_cpu.sh"
-        settings = ["trainer.total_training_steps=8", "trainer.val_before_train=False", "trainer.test_freq=-1"]
-        own = {"VERL_FILE_LOGGER_PATH": f"{out}/metrics.jsonl", "PYTHON": sys.executable, "ALGORITHM": algorithm}
-        with open(f"{out}/log", "w") as log:
-            command = ["bash", str(script), *settings]
-            subprocess.run(command, env=os.environ | own, stdout=log, stderr=log, check=True, timeout=600)
-        steps = [json.loads(line)["data"] for line in open(f"{out}/metrics.jsonl")]
-    redone = statistics.mean(step.get("actor/bapo/redone", 0) for step in steps)
-    return statistics.median(step["timing_s/update_actor"] for step in steps[1:]), redone
-
-
-def benchmark_pipeline() -> None:
-    (vanilla, _), (bapo, redone) = (update_actor(algorithm) for algorithm in tqdm(["", "bapo"], desc="real runs"))
-    print(
-        f"update_actor in the real pipeline: vanilla {vanilla:.2f} s, bapo {bapo:.2f} s: {bapo / vanilla:.2f} times "
-        f"vanilla, {redone:.0%} of the updates redone"
-    )
-
-
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pipeline", action="store_true")
     torch.set_num_threads(1)
     keep_freed_memory()
-    arguments = parser.parse_args()
     benchmark_search()
     benchmark_loss()
     benchmark_diagnosis()
-    if arguments.pipeline:
-        benchmark_pipeline()  # before the next, whose process group stays in the environment
     benchmark_updates()
