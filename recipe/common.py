@@ -44,13 +44,8 @@ def row_for_verl(data_source: str, prompt: list[dict], gold: str, **extra_info) 
     }
 
 
-def write_whole(path: Path, write: Write) -> None:
-    """`write(temporary path)`, then one rename: a reader sees the old file, the new one, or none."""
-    write_together({path: write})
-
-
 def write_together(writers: dict[Path, Write]) -> None:
-    """`write_whole` for files that belong together: none is renamed before all are written."""
+    """Write files that belong together, each as a whole: none is renamed to its path before all are written."""
     temporary = {path: path.with_name(f".{path.name}-{os.getpid()}") for path in writers}
     try:
         for path, write in writers.items():

@@ -29,7 +29,6 @@ from datasets.exceptions import DatasetsError
 from tqdm import tqdm
 
 from recipe.common import load_reward, message, row_for_verl, write_together
-from recipe.data.local_copy import FORMATS, DataError, check_copy
 
 INSTRUCTION = (
     "Please reason step by step, and put your final answer within \\boxed{}."  # the words of R1-Distill's card
@@ -37,6 +36,12 @@ INSTRUCTION = (
 PROBLEM_COLUMNS = ("problem", "Problem", "question")
 ANSWER_COLUMNS = ("answer", "Answer")
 ID_COLUMNS = ("id", "ID", "unique_id")
+FORMATS = {".parquet": "parquet", ".json": "json", ".jsonl": "json"}  # of a local copy, and how `datasets` calls them
+LFS_POINTER = b"version https://git-lfs.github.com/"
+
+
+class DataError(Exception):
+    """A sentence for the user."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +51,12 @@ class Source:
     hub: str
     split: str
     rows: int  # of the training split, or problems of the test set
-    difficulty: str | None = None  # Skywork: the model that was measured
-    rows_after_filter: int | None = None  # Skywork, a figure at second hand
+    difficulty: str | None = None  # Skywork: the model whose samples the problems are filtered by
 
 
 SOURCES = {
-    "skywork-7b": Source("Skywork/Skywork-OR1-RL-Data", "math", 105_055, "DeepSeek-R1-Distill-Qwen-7B", 48_500),
-    "skywork-32b": Source("Skywork/Skywork-OR1-RL-Data", "math", 105_055, "DeepSeek-R1-Distill-Qwen-32B", 39_200),
+    "skywork-7b": Source("Skywork/Skywork-OR1-RL-Data", "math", 105_055, "DeepSeek-R1-Distill-Qwen-7B"),
+    "skywork-32b": Source("Skywork/Skywork-OR1-RL-Data", "math", 105_055, "DeepSeek-R1-Distill-Qwen-32B"),
     "aime24": Source("Maxwell-Jia/AIME_2024", "train", 30),
     "aime25": Source("math-ai/aime25", "test", 30),
     "math500": Source("HuggingFaceH4/MATH-500", "test", 500),
@@ -63,12 +67,36 @@ def print_count(what: str, count: int, note: str = "") -> None:
     print(f"  {what:<58}{count:>9,}  {note}".rstrip(), flush=True)
 
 
+def check_copy(path: Path) -> None:
+    """Look for what `datasets` has no clear message for.
+
+    Raises:
+        DataError: for a path of another kind, an empty file, a Git LFS pointer and text that is not UTF-8.
+    """
+    if not path.is_dir() and not (path.is_file() and path.suffix in FORMATS):
+        raise DataError("--source must be a folder or a .parquet, .json or .jsonl file that exists")
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    for file in sorted(file for file in files if file.suffix in FORMATS):
+        content = file.read_bytes()
+        if not content:
+            raise DataError(f"{file} is an empty file")
+        if content.startswith(LFS_POINTER):
+            raise DataError(f"{file} is a Git LFS pointer, not the data: run `git lfs pull` where it was cloned")
+        if file.suffix != ".parquet":
+            try:
+                content.decode()
+            except UnicodeDecodeError as error:
+                raise DataError(f"{file} is not UTF-8: {error}") from error
+
+
 def load(source: Source, path: Path | None) -> Dataset:
-    """The rows of a source, from the hub or a local copy that is checked; at least one.
+    """The rows of a source, from the hub or a local copy; at least one.
 
     Raises:
         DataError: if there is no hub, or no data set of that split at `path`.
     """
+    if path is not None:
+        check_copy(path)
     try:
         rows = _load(source, path)
     except ConnectionError as error:
@@ -270,15 +298,13 @@ def skywork(name: str, rows: Dataset, is_copy: bool) -> tuple[Dataset, set[str]]
             known to have.
     """
     check_skywork(rows)
-    source, model = SOURCES[name], SOURCES[name].difficulty
+    model = SOURCES[name].difficulty
     print_count("rows", len(rows), check_count(name, len(rows), is_copy))
     difficulties = [nested_value(extra, "model_difficulty", model) for extra in rows["extra_info"]]
     if None in difficulties:
         print_count(f"rows without a model_difficulty of {model}", difficulties.count(None), "left out")
     kept = [i for i, difficulty in enumerate(difficulties) if difficulty is not None and 1 <= difficulty <= 15]
-    near = abs(len(kept) - source.rows_after_filter) <= 0.01 * source.rows_after_filter
-    known = f"{source.rows_after_filter:,} are said to be, at second hand"
-    print_count(f"1 <= model_difficulty[{model}] <= 15", len(kept), known if near else f"WARNING: about {known}")
+    print_count(f"1 <= model_difficulty[{model}] <= 15", len(kept))
 
     chosen = rows.select(kept)
     golds = [reward_model["ground_truth"] for reward_model in chosen["reward_model"]]
@@ -297,13 +323,11 @@ def prepare(name: str, directory: Path, path: Path | None) -> None:
     """DIR/NAME.parquet, and DIR/NAME.left_out.json where golds were left out.
 
     Raises:
-        DataError: a sentence with the place of the source, which is the file where one file is at fault.
+        DataError: a sentence that begins with the place of the source.
     """
     source = SOURCES[name]
     place = f"{name}, from {path or f'{source.hub}, split {source.split}'}"
     print(place, flush=True)
-    if path is not None:
-        check_copy(path)
     try:
         made, unread = rows_for_verl(name, path)
     except DataError as error:

@@ -27,12 +27,13 @@ import sys
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet
 from tqdm import tqdm
 
-from recipe.common import REWARD, Run, as_markdown, interrupt_on_signals, load_reward, waiting_bar, write_whole
+from recipe.common import REWARD, Run, as_markdown, interrupt_on_signals, load_reward, waiting_bar, write_together
 from recipe.evaluation import EvaluationError, endpoint
 from recipe.evaluation.scores import Sample, published, reason_table, score_table, statistics
 
@@ -275,9 +276,10 @@ def evaluate(output: Path, data: list[Path], overrides: list[str], served: dict 
         raise EvaluationError(f"-o {output} holds no generations, and no --data names what to generate")
     reward = load_reward()
     results = {directory.name: score(directory, reward) for directory in finished}
-    write_whole(output / "results.json", lambda path: path.write_text(json.dumps(results, indent=2) + "\n"))
-    write_whole(output / "results.md", lambda path: path.write_text(report(results)))
-    print("\n" + report(results))
+    page, numbers = report(results), json.dumps(results, indent=2) + "\n"
+    texts = {output / "results.md": page, output / "results.json": numbers}
+    write_together({path: partial(Path.write_text, data=text) for path, text in texts.items()})
+    print("\n" + page)
     print(f"also in {output}/results.md and results.json")
 
 

@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NAME = "bapo_adaptive_clipping"  # free in their tree; two other methods are called BAPO, too
 MOST_FILES = 59
 
-INCLUDED = ("bapo_verl/*", "reward/[a-z]*", "recipe/common.py", "recipe/data/local_copy.py")
+INCLUDED = ("bapo_verl/*", "reward/[a-z]*", "recipe/common.py")
 INCLUDED += ("recipe/data/prepare_data.py", "recipe/config/math.yaml", "recipe/config/r1_distill_qwen_7b.yaml")
 INCLUDED += ("recipe/config/r1_distill_qwen_7b_8k.yaml", "recipe/config/updates_per_batch/*", "examples/checks.sh")
 INCLUDED += ("examples/paths.sh", "examples/run_bapo_r1_distill_qwen_7b_fsdp.sh", "examples/run_bapo_*_7b_8k_fsdp.sh")
