@@ -82,7 +82,7 @@ def medians(**functions) -> dict[str, float]:
 
 def benchmark_search() -> None:
     data = batch()
-    search = Search(BapoPolicyLossConfig(target_contribution=0.99), clip_ratio_c=3.0)  # the loop visits all 52 points
+    search = Search(BapoPolicyLossConfig(target_contribution=0.99))  # the loop visits all 52 points
     ratio, advantages = probability_ratio(data["log_prob"], data["old_log_prob"]), data["advantages"]
 
     def literal():
@@ -100,7 +100,7 @@ def benchmark_search() -> None:
 
 
 def benchmark_loss() -> None:
-    data, search = batch(), Search(BapoPolicyLossConfig(), clip_ratio_c=3.0)
+    data, search = batch(), Search(BapoPolicyLossConfig())
 
     actor = FSDPActorConfig(
         strategy="fsdp2",
@@ -122,7 +122,7 @@ def benchmark_loss() -> None:
 
 
 def benchmark_diagnosis() -> None:
-    data, path = batch(), Search(BapoPolicyLossConfig(), clip_ratio_c=3.0).path
+    data, path = batch(), Search(BapoPolicyLossConfig()).path
     answers = data["response_mask"] / data["response_mask"].sum(-1, keepdim=True)
     tensors = (data["log_prob"], data["old_log_prob"], data["advantages"], answers)
     log_prob, old, advantages, answers = (tensor.flatten() for tensor in tensors)

@@ -27,7 +27,6 @@ GROUPS, ANSWERS, SIGMA = 64, 8, 0.5  # of a mini-batch; standard deviation of th
 LENGTH_RATIOS = np.linspace(1.0, 2.0, 21)  # L-/L+, failed to right
 CLIPPED = (0.005, 0.02, 0.05, 0.1)  # actor/pg_clipfrac of GRPO
 STOPS = {"start: [0.6, 1.2]": "0.85", "inside the path": "#E69F00", "end: [0.9, 3.0]": "#0072B2"}
-DUAL_CLIP = 3.0  # verl's default
 UPDATES = 200  # for each point of the map
 RATE, STEPS, LAST_UPDATES = 2e-4, 48, 64  # of the run, and the updates at its end whose tokens are taken
 
@@ -62,7 +61,7 @@ class Recorder(Search):
 def ratios_of_a_run() -> LogRatios:
     """The log-ratios in the last updates of a run of GRPO, which it trains."""
     run = trainer.Run(trainer.Setting(**Plan.read().run("grpo", RATE, seed=0).setting))
-    run.policy.search = recorder = Recorder(run.policy.search.config, DUAL_CLIP)
+    run.policy.search = recorder = Recorder(run.policy.search.config)
     for _ in range(STEPS):
         run.step()
     ratio, advantages = (
@@ -103,7 +102,7 @@ def draw(ratios: LogRatios) -> Figure:
     figure = Figure(figsize=(10, 4), layout="constrained")
     grid = figure.subplots(2, len(CLIPPED), sharex=True, sharey=True)
     for row, contribution in enumerate(("value", "gradient")):
-        search = Search(BapoPolicyLossConfig(contribution=contribution), DUAL_CLIP)
+        search = Search(BapoPolicyLossConfig(contribution=contribution))
         grid[row, 0].set_ylabel(f"{contribution}\nshare of updates")
         for axes, clipped in zip(grid[row], CLIPPED, strict=True):
             found = [

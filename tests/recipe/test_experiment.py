@@ -147,7 +147,7 @@ def test_the_map_by_hand():
 
     The target 0.4 asks for P >= 2/3 N. With W- = 1 that is W+ >= 0.606 at c_high = 1.2, and W+ >= 0.444 from 2 on.
     """
-    search = Search(BapoPolicyLossConfig(), 3.0)
+    search = Search(BapoPolicyLossConfig())
     ratios = map.LogRatios(torch.tensor([1.0, 2.0]).log(), torch.zeros(1))
     assert map.shares(search, ratios, [(0.7, 1.0), (0.5, 1.0), (0.4, 1.0), (0.3, 1.0)]) == approx([0.25, 0.25, 0.5])
 
