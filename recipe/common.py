@@ -91,7 +91,7 @@ class Run:
         self.family: set[psutil.Process] = set()
 
     def alive(self) -> bool:
-        """Whether the command runs; remembers its descendants, who may outlive it."""
+        """Whether the command runs; remembers its descendants, which may outlive it."""
         if self.process.poll() is not None:
             return False
         try:
@@ -106,7 +106,7 @@ class Run:
         return time.time() - sign.stat().st_mtime > SILENCE_SECONDS
 
     def end(self) -> None:
-        """Interrupt the command, give it time to shut Ray down, and kill who is left."""
+        """Interrupt the command, give it time to shut Ray down, and kill what is left."""
         if self.alive():
             self.process.send_signal(signal.SIGINT)
             deadline = time.monotonic() + GRACE_SECONDS

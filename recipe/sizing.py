@@ -145,7 +145,7 @@ def row(name: str, model: Model, config: DictConfig, cluster: str, nodes: int, o
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="*", metavar="RECIPE", help=f"of {', '.join(RUNS)}")
-    parser.add_argument("--model", metavar="PATH", help="a folder with a config.json, in the place of the run's shape")
+    parser.add_argument("--model", metavar="PATH", help="a folder with a config.json, in place of the run's shape")
     parser.add_argument("--nodes", type=int, help="without: the smallest number that fits and the recommended one")
     parser.add_argument("--gpus-per-node", type=int, default=8)
     parser.add_argument("--gpu-memory", type=float, default=80, metavar="GB")

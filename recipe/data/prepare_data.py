@@ -263,7 +263,7 @@ def check_skywork(rows: Dataset) -> None:
     """Every row has a prompt, a gold and an index.
 
     Raises:
-        DataError: naming the first row that has not.
+        DataError: naming the first row that lacks one.
     """
     for number, row in enumerate(rows):
         prompt = row.get("prompt")

@@ -65,7 +65,7 @@ def follow(run: Run) -> None:
             if run.silent():
                 sys.exit(
                     f"nothing logged for {SILENCE_SECONDS} s, so the run was ended: where memory is short Ray kills a "
-                    f"worker, and verl waits for it for ever; the whole log: {run.log}"
+                    f"worker, and verl waits for it forever; the whole log: {run.log}"
                 )
             status.refresh()
             time.sleep(0.5)

@@ -1,6 +1,6 @@
 """Tables and figures of README.md beside it, from evaluations.parquet and updates.parquet. Trains nothing.
 
-python -m recipe.experiment.report      draws *.png, writes the tables of the page and a paragraph of the root's README
+python -m recipe.experiment.report      draws the figures, writes the tables and a paragraph of the root's README
 """
 
 import re

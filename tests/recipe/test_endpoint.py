@@ -112,7 +112,7 @@ def test_what_a_model_does_not_take_is_not_sent():
         (403, f"{KEY} may not", "refuses the key in OPENAI_API_KEY, or it is not set .HTTP 403.$"),
         (404, "no such model", "has no model 'tiny', or does not end in the path of the API, mostly /v1 .HTTP 404.$"),
         (400, "temperature is not supported", "answers HTTP 400: .*temperature is not supported"),
-        (429, "slower", "refuses more requests after 0 retries: lower --concurrency, or see to your quota$"),
+        (429, "slower", "refuses more requests after 0 retries: lower --concurrency, or check your quota$"),
         (200, "5</think> \\boxed{5}", "leaves the model's thoughts in its answers: start it with a reasoning parser"),
     ],
 )

@@ -138,7 +138,7 @@ def test_a_verdict_has_the_runs_of_complete_looks_alone(results):
     results = copy.copy(results)
     results.judged = pandas.DataFrame(judged)
     claim = next(claim for claim in results.claims() if claim["outcome"] == "reward" and claim["at"] == 1)
-    assert claim["pair"] == ["bapo", "grpo"] and claim["runs"] == [4, 4] and claim["alpha"] == PLAN.looks[0]["alpha"]
+    assert claim["pair"] == ["bapo", "grpo"] and claim["runs"] == [4, 4] and claim["looks"] == PLAN.looks[:1]
     assert claim["difference"].value == approx(0.2)
 
 
