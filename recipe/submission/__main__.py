@@ -24,12 +24,16 @@ ROOT = Path(__file__).resolve().parents[2]
 NAME = "bapo_adaptive_clipping"  # free in their tree; two other methods are called BAPO, too
 MOST_FILES = 59
 
-INCLUDED = ("bapo_verl/*", "reward/[a-z]*", "recipe/common.py")
-INCLUDED += ("recipe/data/prepare_data.py", "recipe/config/math.yaml", "recipe/config/r1_distill_qwen_7b.yaml")
-INCLUDED += ("recipe/config/r1_distill_qwen_7b_8k.yaml", "recipe/config/updates_per_batch/*", "examples/checks.sh")
-INCLUDED += ("examples/paths.sh", "examples/run_bapo_r1_distill_qwen_7b_fsdp.sh", "examples/run_bapo_*_7b_8k_fsdp.sh")
-LEFT_OUT = ("bapo_verl/cpu/*", "bapo_verl/config/platform/*", "bapo_verl/figures.py", "bapo_verl/forecast.py")
-LEFT_OUT += ("bapo_verl/config/algorithm/bapo_*", "bapo_verl/docs/engines.md", "bapo_verl/docs/entry_points.md")
+INCLUDED = """
+    bapo_verl/* reward/[a-z]* recipe/common.py recipe/data/prepare_data.py recipe/config/updates_per_batch/*
+    recipe/config/math.yaml recipe/config/r1_distill_qwen_7b.yaml recipe/config/r1_distill_qwen_7b_8k.yaml
+    examples/checks.sh examples/paths.sh examples/run_bapo_r1_distill_qwen_7b_fsdp.sh
+    examples/run_bapo_r1_distill_qwen_7b_8k_fsdp.sh
+""".split()
+LEFT_OUT = """
+    bapo_verl/cpu/* bapo_verl/config/platform/* bapo_verl/config/algorithm/bapo_* bapo_verl/figures.py
+    bapo_verl/forecast.py bapo_verl/docs/engines.md bapo_verl/docs/entry_points.md
+""".split()
 
 # (file, what it has here, what it has there)
 EDITS = [
@@ -56,8 +60,11 @@ LICENCE = """\
 
 # What verl-recipe's pyproject.toml says to ruff, as far as it decides anything here.
 RUFF = ["--isolated", "--line-length=120", "--target-version=py310"]
-RULES = ["--select=E,F,UP,B,I,G", "--ignore=F405,F403,E731,B007,UP032,G004,UP045,UP035"]
-RULES += ["--config", 'lint.isort.known-first-party=["verl"]']
+RULES = [
+    "--select=E,F,UP,B,I,G",
+    "--ignore=F405,F403,E731,B007,UP032,G004,UP045,UP035",
+    '--config=lint.isort.known-first-party=["verl"]',
+]
 
 
 class SubmissionError(Exception):
