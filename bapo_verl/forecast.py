@@ -15,6 +15,7 @@ Presets that search each micro-batch (search_scope) see fewer answers at once, s
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -49,7 +50,7 @@ def read_records(path: Path) -> list[Any]:
     for line in filter(bytes.strip, path.read_bytes().splitlines()):
         try:
             records.append(json.loads(line))
-        except (ValueError, RecursionError):
+        except ValueError:
             records.append(None)
     return records
 
@@ -60,7 +61,7 @@ def is_answer(record: Any) -> bool:
     return (
         isinstance(record, dict)
         and all(isinstance(record.get(key), kind) for key, kind in types.items())
-        and abs(record["score"]) < 1e30
+        and math.isfinite(record["score"])
     )
 
 

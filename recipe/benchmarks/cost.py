@@ -2,8 +2,7 @@
 
     taskset -c 0 python -m recipe.benchmarks.cost
 
-times the search, the loss with its search and the diagnosis on one core, and updates on verl's engine with a tiny model
-(three minutes).
+times the loss with its search, and updates on verl's engine with a tiny model (five minutes on a core).
 """
 
 import ctypes
@@ -46,22 +45,6 @@ def batch() -> dict:
     return dict(old_log_prob=old, log_prob=log_prob, advantages=advantages, response_mask=torch.ones(SHAPE))
 
 
-def equation_8(ratio, advantages, mask, low: float, high: float) -> torch.Tensor:
-    """Eq. 8 as printed, in float64 as our sums are."""
-    ratio, advantages, mask = ratio.double(), advantages.double(), mask.double()
-    positive = torch.minimum(ratio * advantages, ratio.clamp(0, high) * advantages) * (advantages > 0) * mask
-    every = torch.minimum(ratio * advantages, ratio.clamp(low, high) * advantages) * mask
-    return positive.sum().abs() / every.abs().sum()
-
-
-def literal_search(ratio, advantages, mask, path, target: float) -> tuple[float, float]:
-    """Algorithm 1 as printed: Eq. 8 over all tokens at each point of the path, a host sync at each."""
-    for low, high in zip(path.c_low[path.low].tolist(), path.c_high[path.high].tolist(), strict=True):
-        if equation_8(ratio, advantages, mask, low, high).item() >= target:
-            break
-    return low, high
-
-
 def keep_freed_memory() -> None:
     """Otherwise glibc returns the pages of freed tensors, and page faults take most of the time."""
     m_trim_threshold, m_mmap_threshold = -1, -3
@@ -80,28 +63,8 @@ def medians(**functions) -> dict[str, float]:
     return {name: statistics.median(t) for name, t in times.items()}
 
 
-def benchmark_search() -> None:
-    data = batch()
-    search = Search(BapoPolicyLossConfig(target_contribution=0.99))  # the loop visits all 52 points
-    ratio, advantages = probability_ratio(data["log_prob"], data["old_log_prob"]), data["advantages"]
-
-    def literal():
-        return literal_search(ratio, advantages, data["response_mask"], search.path, 0.99)
-
-    def sums():
-        return search.choose(contribution_sums(ratio.flatten(), advantages.flatten(), search.path)).bounds
-
-    assert literal() == sums()
-    t = medians(literal=literal, sums=sums)
-    print(
-        f"search, {SHAPE[0]} x {SHAPE[1]} tokens, one core: literal loop {t['literal']:.1f} ms, bucket sums "
-        f"{t['sums']:.1f} ms: {t['literal'] / t['sums']:.1f} times faster"
-    )
-
-
 def benchmark_loss() -> None:
     data, search = batch(), Search(BapoPolicyLossConfig())
-
     actor = FSDPActorConfig(
         strategy="fsdp2",
         rollout_n=1,
@@ -116,27 +79,24 @@ def benchmark_loss() -> None:
 
     t = medians(vanilla=lambda: forward_and_backward("vanilla"), bapo=lambda: forward_and_backward("bapo"))
     print(
-        f"loss with search, forward and backward, same tokens: vanilla {t['vanilla']:.1f} ms, bapo "
+        f"loss with search, forward and backward, {SHAPE[0]} x {SHAPE[1]} tokens: vanilla {t['vanilla']:.1f} ms, bapo "
         f"{t['bapo']:.1f} ms: {t['bapo'] / t['vanilla']:.2f} times vanilla"
     )
 
 
-def benchmark_diagnosis() -> None:
-    data, path = batch(), Search(BapoPolicyLossConfig()).path
+def benchmark_sums() -> None:
+    data, search = batch(), Search(BapoPolicyLossConfig())
     answers = data["response_mask"] / data["response_mask"].sum(-1, keepdim=True)
     tensors = (data["log_prob"], data["old_log_prob"], data["advantages"], answers)
     log_prob, old, advantages, answers = (tensor.flatten() for tensor in tensors)
     ratio = probability_ratio(log_prob, old)
-    bucket = bucket_of(ratio, advantages, path)
+    bucket = bucket_of(ratio, advantages, search.path)
 
     t = medians(
-        bounds=lambda: contribution_sums(ratio, advantages, path),
-        diagnosis=lambda: diagnosis_sums(log_prob, ratio, advantages, answers, bucket, path),
+        search=lambda: search.choose(contribution_sums(ratio, advantages, search.path)),
+        metrics=lambda: diagnosis_sums(log_prob, ratio, advantages, answers, bucket, search.path),
     )
-    print(
-        f"sums for the bounds {t['bounds']:.1f} ms, those of the diagnosis {t['diagnosis']:.1f} ms more for each "
-        f"{SHAPE[0] * SHAPE[1]} tokens"
-    )
+    print(f"of that the search {t['search']:.1f} ms and the sums of its metrics {t['metrics']:.1f} ms")
 
 
 ANSWERS, PROMPT, ANSWER, VOCABULARY = 128, 16, 32, 256
@@ -221,7 +181,6 @@ def benchmark_updates() -> None:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     keep_freed_memory()
-    benchmark_search()
     benchmark_loss()
-    benchmark_diagnosis()
+    benchmark_sums()
     benchmark_updates()

@@ -81,14 +81,14 @@ def log_distributions(model, rollout: Rollout) -> Tensor:
 
 
 @torch.no_grad()
-def sample(model, prompts: Tensor, end: int, max_tokens: int = MAX_RESPONSE_TOKENS) -> Rollout:
+def sample(model, prompts: Tensor, end: int) -> Rollout:
     """One answer to each prompt, at temperature 1. Answers that have ended leave the batch."""
     count, vocabulary = len(prompts), model.config.vocab_size
-    tokens = torch.full((count, max_tokens), end)
-    mask = torch.zeros(count, max_tokens)
-    distributions = torch.zeros(count, max_tokens, vocabulary)
+    tokens = torch.full((count, MAX_RESPONSE_TOKENS), end)
+    mask = torch.zeros(count, MAX_RESPONSE_TOKENS)
+    distributions = torch.zeros(count, MAX_RESPONSE_TOKENS, vocabulary)
     rows, cache, ids = torch.arange(count), None, prompts
-    for position in range(max_tokens):
+    for position in range(MAX_RESPONSE_TOKENS):
         output = model(input_ids=ids, past_key_values=cache, use_cache=True)
         cache, distribution = output.past_key_values, output.logits[:, -1].log_softmax(-1)
         # Of independent exponential clocks, the first to ring is drawn with its rate as probability.
@@ -156,14 +156,14 @@ def clips_unlike(tokens: Tokens, one: Bounds, other: Bounds) -> bool:
 class Run:
     """A run's state: the policy, the weights that sample, and the stream of problems."""
 
-    def __init__(self, setting: Setting, task: Path = BASE):
+    def __init__(self, setting: Setting):
         self.setting = setting
         torch.manual_seed(setting.seed)
         self.rng = random.Random(setting.seed)
-        self.tokenizer = AutoTokenizer.from_pretrained(task / "model")
+        self.tokenizer = AutoTokenizer.from_pretrained(BASE / "model")
         self.end = self.tokenizer.eos_token_id
         self.prompts = {problem: encode_prompt(self.tokenizer, problem) for problem in all_problems()}
-        model, self.sampler = (AutoModelForCausalLM.from_pretrained(task / "model") for _ in range(2))
+        model, self.sampler = (AutoModelForCausalLM.from_pretrained(BASE / "model") for _ in range(2))
         self.policy = Policy(model, setting)
         self.versions = deque([self.weights()], maxlen=setting.versions + 1)  # the oldest samples
         self.pending: list = []
