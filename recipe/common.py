@@ -18,7 +18,7 @@ GRACE_SECONDS = 20
 SILENCE_SECONDS = 600  # on two cores a step takes five to twenty seconds, a start one to three minutes
 
 Write = Callable[[Path], object]  # writes what belongs into a file to the path that it is given
-Table = list[list[str]]  # the first row is the header
+Table = list[dict[str, str]]  # a row each: the columns' names and its cells
 
 
 def load_reward() -> ModuleType:
@@ -58,8 +58,8 @@ def write_together(writers: dict[Path, Write]) -> None:
 
 
 def as_markdown(table: Table) -> str:
-    head, *rows = table
-    return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows])
+    lines = [table[0], ["---"] * len(table[0]), *(row.values() for row in table)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def interrupt_on_signals() -> None:

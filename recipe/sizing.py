@@ -163,7 +163,7 @@ def main() -> None:
         for cluster, nodes in ({"yours": options.nodes} if options.nodes else clusters).items():
             if nodes:
                 rows.append(row(name, model, config, cluster, nodes, options))
-    print(as_markdown([list(rows[0]), *(list(r.values()) for r in rows)]))
+    print(as_markdown(rows))
     print(
         f"\nGB for one GPU, but for the host's, the node's and the checkpoint's. peak: the six before it and "
         f"{RESERVED / GB:.0f} GB in reserve. An estimate, not a run."

@@ -134,29 +134,27 @@ def percent(share: float) -> str:
 
 def score_table(results: dict[str, dict]) -> Table:
     """One row per data set; scores and shares in percent."""
-    header = "data set,problems,n,avg@n,95%,published,pass@n,maj@n,mean tokens,cut off".split(",")
-    rows = []
-    for name, result in results.items():
-        low, high = result["interval"]
-        rows.append(
-            [
-                name,
-                str(result["problems"]),
-                str(result["samples"]),
-                percent(result["average"]),
-                f"{percent(low)} to {percent(high)}",
-                "-" if result["published"] is None else str(result["published"]),
-                percent(result["pass_at_k"][str(result["samples"])]),
-                percent(result["majority"]),
-                f"{result['tokens']:.0f}",
-                percent(result["cut_off"]),
-            ]
-        )
-    return [header, *rows]
+    return [
+        {
+            "data set": name,
+            "problems": str(result["problems"]),
+            "n": str(result["samples"]),
+            "avg@n": percent(result["average"]),
+            "95%": " to ".join(map(percent, result["interval"])),
+            "published": "-" if result["published"] is None else str(result["published"]),
+            "pass@n": percent(result["pass_at_k"][str(result["samples"])]),
+            "maj@n": percent(result["majority"]),
+            "mean tokens": f"{result['tokens']:.0f}",
+            "cut off": percent(result["cut_off"]),
+        }
+        for name, result in results.items()
+    ]
 
 
 def reason_table(results: dict[str, dict]) -> Table:
     """Share of each verdict that was given, in percent."""
     reasons = dict.fromkeys(reason for result in results.values() for reason in result["reasons"])
-    rows = [[name, *(percent(result["reasons"].get(r, 0)) for r in reasons)] for name, result in results.items()]
-    return [["data set", *reasons], *rows]
+    return [
+        {"data set": name, **{reason: percent(result["reasons"].get(reason, 0)) for reason in reasons}}
+        for name, result in results.items()
+    ]

@@ -11,7 +11,7 @@ import numpy as np
 import pandas
 from matplotlib.figure import Figure
 
-from recipe.common import as_markdown
+from recipe.common import Table, as_markdown
 from recipe.experiment.analysis import RUN, Difference, Results
 from recipe.experiment.design import Plan
 from recipe.experiment.run import EVALUATIONS, UPDATES
@@ -41,50 +41,55 @@ def number(values: pandas.Series | np.ndarray, digits: int = 3) -> str:
     return f"{values.mean():.{digits}f}{spread}"
 
 
-def claims_table(results: Results) -> str:
-    rows = [["difference", "of", "runs", "interval", "expected", "verdict"]]
-    for claim in results.claims():
-        first, second = (label(results, name) for name in claim["pair"])
-        of = f"{OUTCOMES[claim['outcome']]}, {AT[claim['at']]}"
-        runs = " and ".join(map(str, claim["runs"]))
-        found = interval(claim["difference"])
-        rows.append([f"{first} minus {second}", of, runs, found, claim["expected"], claim["verdict"]])
-    return as_markdown(rows)
+def claims_table(results: Results) -> Table:
+    return [
+        {
+            "difference": " minus ".join(label(results, method) for method in claim["pair"]),
+            "of": f"{OUTCOMES[claim['outcome']]}, {AT[claim['at']]}",
+            "runs": " and ".join(map(str, claim["runs"])),
+            "interval": interval(claim["difference"]),
+            "expected": claim["expected"],
+            "verdict": claim["verdict"],
+        }
+        for claim in results.claims()
+    ]
 
 
-def rates_table(results: Results) -> str:
+def rates_table(results: Results) -> Table:
     """Reward, and pg_clipfrac in brackets, of the runs that choose."""
     rates = sorted(results.chosen["lr"].unique())
-    rows = [["method", *(f"{rate:g}" for rate in rates)]]
+    rows = []
     for method in results.plan.methods:
         means = results.chosen[results.chosen["method"] == method].groupby("lr")[["reward", "pg_clipfrac"]].mean()
         cells = {rate: f"{reward:.3f} ({clipped:.3f})" for rate, reward, clipped in means.itertuples()}
         best = results.best_rate(method)
         marked = cells | ({best: f"**{cells[best]}**"} if best else {})
-        rows.append([label(results, method), *(marked.get(rate, "") for rate in rates)])
-    return as_markdown(rows)
+        rows.append({"method": label(results, method)} | {f"{rate:g}": marked.get(rate, "") for rate in rates})
+    return rows
 
 
-def methods_table(results: Results) -> str:
+def methods_table(results: Results) -> Table:
     """The runs that judge, at each method's best rate and at twice that."""
     columns = {
         "reward": "reward",
-        "pass_at_8": "pass@8",
+        "pass@8": "pass_at_8",
         "entropy": "entropy",
-        "entropy_matched": "entropy at reward 0.7",
+        "entropy at reward 0.7": "entropy_matched",
         "drop": "drop",
-        "pg_clipfrac": "`pg_clipfrac`",
+        "`pg_clipfrac`": "pg_clipfrac",
     }
-    rows = [["method", "rate", "runs", *columns.values(), "collapsed", "steps to 85%", "start / inside / end"]]
-    for method in results.plan.methods:
+    rows = []
+    for method, kind in results.plan.methods.items():
         for rate, group in results.judged[results.judged["method"] == method].groupby("lr"):
-            values = [number(group[column]) for column in columns]
-            collapsed = f"{(group['drop'] > results.plan.design['outcomes']['collapse']).sum()} of {len(group)}"
-            stops = [f"{group[name].mean():.0%}" for name in ("at_start", "inside", "at_end")]
-            where = " / ".join(stops) if "policy_loss" in results.plan.methods[method] else ""
-            row = [label(results, method), f"{rate:g}", str(len(group)), *values, collapsed]
-            rows.append([*row, number(results.steps_to(group), 0), where])
-    return as_markdown(rows)
+            collapsed = (group["drop"] > results.plan.design["outcomes"]["collapse"]).sum()
+            stops = " / ".join(f"{group[name].mean():.0%}" for name in ("at_start", "inside", "at_end"))
+            rows.append(
+                {"method": kind["label"], "rate": f"{rate:g}", "runs": str(len(group))}
+                | {title: number(group[column]) for title, column in columns.items()}
+                | {"collapsed": f"{collapsed} of {len(group)}", "steps to 85%": number(results.steps_to(group), 0)}
+                | {"start / inside / end": stops if "policy_loss" in kind else ""}
+            )
+    return rows
 
 
 def wrapped(text: str) -> str:
@@ -183,9 +188,9 @@ def bounds_figure(results: Results) -> Figure:
 def tables(results: Results) -> dict[str, str]:
     return {
         "state": wrapped(state(results)),
-        "claims": claims_table(results),
-        "methods": methods_table(results),
-        "rates": rates_table(results),
+        "claims": as_markdown(claims_table(results)),
+        "methods": as_markdown(methods_table(results)),
+        "rates": as_markdown(rates_table(results)),
     }
 
 

@@ -125,13 +125,16 @@ def test_a_published_row_is_found_by_the_models_name_and_only_by_it():
 def test_the_tables():
     samples = [Sample("a", True, "7", "correct", 10, False), Sample("b", False, "8", "wrong", 21, True)]
     results = {"aime24": {**scores.statistics(samples), "published": 54.2}}
-    assert dict(zip(*scores.score_table(results), strict=True)) == {
+    (row,) = scores.score_table(results)
+    assert row == {
         "data set": "aime24", "problems": "2", "n": "1", "avg@n": "50.0", "95%": "0.0 to 100.0", "published": "54.2",
         "pass@n": "50.0", "maj@n": "50.0", "mean tokens": "16", "cut off": "50.0",
     }  # fmt: skip
-    assert as_markdown([["x", "y"], ["a", "1"]]) == "| x | y |\n| --- | --- |\n| a | 1 |"
+    assert as_markdown([{"x": "a", "y": "1"}]) == "| x | y |\n| --- | --- |\n| a | 1 |"
     results["math500"] = {"reasons": {"error": 1.0}}
-    assert scores.reason_table(results)[1:] == [["aime24", "50.0", "50.0", "0.0"], ["math500", "0.0", "0.0", "100.0"]]
+    aime24, math500 = scores.reason_table(results)
+    assert aime24 == {"data set": "aime24", "correct": "50.0", "wrong": "50.0", "error": "0.0"}
+    assert math500 == {"data set": "math500", "correct": "0.0", "wrong": "0.0", "error": "100.0"}
 
 
 # --------------------------------------------------------------------------------------------------------------------
