@@ -36,13 +36,9 @@ def fixed(bounds: list[float]) -> dict:
 class Plan:
     """The design. `chosen`, in its methods, are the summaries of the runs that choose the learning rates."""
 
-    def __init__(self, design: dict):
-        self.design = design
+    def __init__(self):
+        self.design = design = yaml.safe_load(DESIGN.read_text())
         self.methods, self.seeds, self.looks = design["methods"], design["seeds"], design["looks"]
-
-    @classmethod
-    def read(cls) -> "Plan":
-        return cls(yaml.safe_load(DESIGN.read_text()))
 
     def run(self, method: str, lr: float, seed: int) -> PlannedRun:
         own = self.methods[method]

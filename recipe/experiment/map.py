@@ -60,7 +60,7 @@ class Recorder(Search):
 
 def ratios_of_a_run() -> LogRatios:
     """The log-ratios in the last updates of a run of GRPO, which it trains."""
-    run = trainer.Run(trainer.Setting(**Plan.read().run("grpo", RATE, seed=0).setting))
+    run = trainer.Run(trainer.Setting(**Plan().run("grpo", RATE, seed=0).setting))
     run.policy.search = recorder = Recorder(run.policy.search.config)
     for _ in range(STEPS):
         run.step()

@@ -203,7 +203,7 @@ def fill(page: str, tables: dict[str, str]) -> str:
 
 
 def main() -> None:
-    results = Results(pandas.read_parquet(EVALUATIONS), pandas.read_parquet(UPDATES), Plan.read())
+    results = Results(pandas.read_parquet(EVALUATIONS), pandas.read_parquet(UPDATES), Plan())
     curves_figure(results).savefig(PAGE.with_name("curves.png"), dpi=90)
     bounds_figure(results).savefig(PAGE.with_name("bounds.png"), dpi=90)
     PAGE.write_text(fill(PAGE.read_text(), tables(results)))

@@ -82,7 +82,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="processes (default: all cores)")
     parser.add_argument("--collect", action="store_true", help="write the tables and train nothing")
     arguments = parser.parse_args()
-    plan, directory = Plan.read(), arguments.output
+    plan, directory = Plan(), arguments.output
     if arguments.collect:
         collect(plan, directory)
         return

@@ -19,7 +19,7 @@ from recipe.experiment.analysis import Difference, Results, crossing, summarize,
 from recipe.experiment.design import Plan, best_rate
 from recipe.experiment.run import EVALUATIONS, UPDATES
 
-PLAN = Plan.read()
+PLAN = Plan()
 
 
 @pytest.fixture(scope="module")
