@@ -116,3 +116,8 @@ class Run:
             survivor.kill()
         psutil.wait_procs([*self.family], timeout=GRACE_SECONDS)
         self.process.wait()
+
+    def failure(self) -> str:
+        """For a command that failed: the last lines of its log, and the exit code."""
+        tail = self.log.read_text(errors="replace").splitlines()[-15:]
+        return "\n".join([*tail, f"verl failed with exit code {self.process.returncode}; the whole log: {self.log}"])

@@ -41,8 +41,9 @@ def new_steps(path: Path, seen: int) -> list[dict]:
 
 
 def line(step: int, data: dict) -> str:
-    cells = [f"{data[m]:>{len(n)}{f}}" if m in data else f"{'-':>{len(n)}}" for n, (m, f) in COLUMNS.items()]
-    return "  ".join([f"{step:>5}", *(f"{c:>7}" for c in cells)])
+    cells = [format(data[metric], style) if metric in data else "-" for metric, style in COLUMNS.values()]
+    widths = [max(7, len(name)) for name in COLUMNS]
+    return "  ".join([f"{step:>5}", *map(str.rjust, cells, widths)])
 
 
 def follow(run: Run) -> None:
@@ -132,10 +133,7 @@ def main() -> None:
     finally:
         run.end()
     if run.process.returncode:
-        tail = run.log.read_text(errors="replace").splitlines()[-15:]
-        sys.exit(
-            "\n".join([*tail, f"the run failed with exit code {run.process.returncode}; the whole log: {run.log}"])
-        )
+        sys.exit(run.failure())
     logged, picture = read_run(run.metrics), directory / "training.png"
     history = pandas.DataFrame.from_dict(dict(logged), orient="index")
     grpo = stored_grpo_runs(history["actor/lr"].dropna().iloc[-1])

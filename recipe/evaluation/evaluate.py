@@ -135,8 +135,7 @@ def generate(name: str, data: Path, output: Path, settings: dict, overrides: lis
     finally:
         run.end()
     if run.process.returncode:
-        tail = "\n".join(run.log.read_text(errors="replace").splitlines()[-15:])
-        raise EvaluationError(f"{tail}\n{name}: verl failed with exit code {run.process.returncode}; log: {run.log}")
+        raise EvaluationError(run.failure())
     for counter in unfinished.glob(".answered-*"):
         counter.unlink()
     (unfinished / "0.jsonl").rename(unfinished / "generations.jsonl")

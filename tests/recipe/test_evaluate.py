@@ -216,7 +216,7 @@ def test_what_could_not_be_read_does_not_vote(answer, vote):
     ("how", "expected"),
     [
         ("lost", "has 3 answers to 2 problems, not 2 to each of 2"),
-        ("fails", "(?s)a word.*exit code 1; log: "),
+        ("fails", "(?s)a word.*exit code 1; the whole log: "),
     ],
 )
 def test_what_is_not_complete_is_never_counted_and_generated_anew(how, expected, data, verl, tmp_path):
