@@ -1,4 +1,4 @@
-"""What the scripts of this folder share: the grader, rows for verl, files that are whole, tables, runs of verl."""
+"""What the scripts of this folder share: errors, the grader, rows for verl, whole files, tables, runs of verl."""
 
 import importlib.util
 import os
@@ -19,6 +19,10 @@ SILENCE_SECONDS = 600  # on two cores a step takes five to twenty seconds, a sta
 
 Write = Callable[[Path], object]  # writes what belongs into a file to the path that it is given
 Table = list[dict[str, str]]  # a row each: the columns' names and its cells
+
+
+class UserError(Exception):
+    """A sentence for the user, with which a script ends."""
 
 
 def load_reward() -> ModuleType:

@@ -16,8 +16,7 @@ from urllib.parse import urlsplit
 import openai
 import pyarrow.parquet
 
-from recipe.common import waiting_bar
-from recipe.evaluation import EvaluationError
+from recipe.common import UserError, waiting_bar
 
 RETRIES = 8  # of a request, after 0.5, 1, 2, .. 8 seconds where the server does not say when
 TIMEOUT = openai.Timeout(3600, connect=10)  # a long answer takes many minutes, and the last token comes with the first
@@ -29,11 +28,11 @@ def check_url(url: str) -> None:
     """The URL goes into settings.json, so that it must hold no secret.
 
     Raises:
-        EvaluationError: if it is not http(s)://HOST/PATH alone.
+        UserError: if it is not http(s)://HOST/PATH alone.
     """
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc or parts.query:
-        raise EvaluationError("--endpoint must be http(s)://HOST[:PORT]/PATH; a key belongs in OPENAI_API_KEY")
+        raise UserError("--endpoint must be http(s)://HOST[:PORT]/PATH; a key belongs in OPENAI_API_KEY")
 
 
 def request_of(messages: list[dict], settings: dict) -> dict:
@@ -55,13 +54,13 @@ def row_of(answer, messages: list[dict], gold: str, uid: str) -> dict:
     """A line as verl's dump and length_reward_manager.py have it, with the tokens of the prompt.
 
     Raises:
-        EvaluationError: if the text has thoughts whose beginning is in the prompt: where one is cut off, the boxes of
+        UserError: if the text has thoughts whose beginning is in the prompt: where one is cut off, the boxes of
             its thoughts would count as its answer.
     """
     choice = answer.choices[0]
     text = choice.message.content or ""
     if "</think>" in text and "<think>" not in text:
-        raise EvaluationError(
+        raise UserError(
             "the server leaves the model's thoughts in its answers: start it with a reasoning parser "
             "(vllm serve --reasoning-parser deepseek_r1)"
         )
@@ -109,7 +108,7 @@ async def ask(requests: dict[str, Request], settings: dict, concurrency: int, sa
     """Ask for one answer to each uid's request, `concurrency` at a time; `save` gets each row at once.
 
     Raises:
-        EvaluationError: of the first failure, after the answers under way, which are paid for.
+        UserError: of the first failure, after the answers under way, which are paid for.
     """
     todo = deque(requests.items())
     client = openai.AsyncOpenAI(
@@ -132,14 +131,14 @@ async def ask(requests: dict[str, Request], settings: dict, concurrency: int, sa
     async with client:
         ends = await asyncio.gather(*(worker() for _ in range(concurrency)), return_exceptions=True)
     for failure in filter(None, ends):
-        raise EvaluationError(explanation(failure, settings)) if isinstance(failure, openai.OpenAIError) else failure
+        raise UserError(explanation(failure, settings)) if isinstance(failure, openai.OpenAIError) else failure
 
 
 def generate(name: str, data: Path, unfinished: Path, settings: dict, concurrency: int) -> None:
     """Ask for every answer of a test set that `unfinished`/generations.jsonl does not have.
 
     Raises:
-        EvaluationError: if the server refuses, or is not there.
+        UserError: if the server refuses, or is not there.
     """
     dump = unfinished / "generations.jsonl"
     rows = saved_answers(dump)

@@ -33,8 +33,17 @@ from pathlib import Path
 import pyarrow.parquet
 from tqdm import tqdm
 
-from recipe.common import REWARD, Run, as_markdown, interrupt_on_signals, load_reward, waiting_bar, write_together
-from recipe.evaluation import EvaluationError, endpoint
+from recipe.common import (
+    REWARD,
+    Run,
+    UserError,
+    as_markdown,
+    interrupt_on_signals,
+    load_reward,
+    waiting_bar,
+    write_together,
+)
+from recipe.evaluation import endpoint
 from recipe.evaluation.scores import Sample, published, reason_table, score_table, statistics
 
 CONFIG = Path(__file__).resolve().parents[1] / "config"
@@ -72,12 +81,12 @@ def check_finished(directory: Path, settings: dict) -> None:
     """A finished directory is taken as it is, or refused: never mixed, never removed.
 
     Raises:
-        EvaluationError: if it was made with other settings.
+        UserError: if it was made with other settings.
     """
     made_with = json.loads((directory / "settings.json").read_text())
     for name, value in settings.items():
         if made_with.get(name) != value:
-            raise EvaluationError(
+            raise UserError(
                 f"{directory} was generated with {name}={made_with.get(name)}, not {value}: "
                 "choose another -o, or remove that directory"
             )
@@ -123,7 +132,7 @@ def generate(name: str, data: Path, output: Path, settings: dict, overrides: lis
     """One run of verl; output/name appears when its dump is complete.
 
     Raises:
-        EvaluationError: if verl failed or lost an answer.
+        UserError: if verl failed or lost an answer.
     """
     unfinished = output / f".{name}-unfinished"
     shutil.rmtree(unfinished, ignore_errors=True)  # what an interrupted run left
@@ -135,7 +144,7 @@ def generate(name: str, data: Path, output: Path, settings: dict, overrides: lis
     finally:
         run.end()
     if run.process.returncode:
-        raise EvaluationError(run.failure())
+        raise UserError(run.failure())
     for counter in unfinished.glob(".answered-*"):
         counter.unlink()
     (unfinished / "0.jsonl").rename(unfinished / "generations.jsonl")
@@ -148,7 +157,7 @@ def ask(name: str, data: Path, output: Path, settings: dict, concurrency: int) -
     """`generate` from a server: goes on with the answers of an interrupted run of the same settings.
 
     Raises:
-        EvaluationError: if those are of other settings, or the server refuses.
+        UserError: if those are of other settings, or the server refuses.
     """
     unfinished = output / f".{name}-asked"
     if unfinished.exists():
@@ -169,14 +178,14 @@ def read_generations(directory: Path) -> list[dict]:
     """The answers of one test set, all of them.
 
     Raises:
-        EvaluationError: if any is missing.
+        UserError: if any is missing.
     """
     settings = json.loads((directory / "settings.json").read_text())
     with open(directory / "generations.jsonl") as lines:  # splitlines would cut at U+2028 too, which JSON keeps
         rows = [json.loads(line) for line in lines]
     per_problem = Counter(map(problem_of, rows))
     if len(per_problem) != settings["problems"] or set(per_problem.values()) != {settings["samples"]}:
-        raise EvaluationError(
+        raise UserError(
             f"{directory / 'generations.jsonl'} has {len(rows)} answers to {len(per_problem)} problems, not "
             f"{settings['samples']} to each of {settings['problems']}: train.log beside it may say why verl lost some"
         )
@@ -255,7 +264,7 @@ def evaluate(output: Path, data: list[Path], overrides: list[str], served: dict 
     """`served` has the `endpoint`, `model` and `reasoning_effort` of a served model."""
     for path in data:
         if not path.is_file():
-            raise EvaluationError(f"--data {path} is not there: recipe.data.prepare_data makes it")
+            raise UserError(f"--data {path} is not there: recipe.data.prepare_data makes it")
     if served:
         endpoint.check_url(served["endpoint"])
         overrides = [override("actor_rollout_ref.model.path", served["model"]), *overrides]
@@ -272,7 +281,7 @@ def evaluate(output: Path, data: list[Path], overrides: list[str], served: dict 
 
     finished = sorted(path.parent for path in output.glob("[!.]*/generations.jsonl"))
     if not finished:
-        raise EvaluationError(f"-o {output} holds no generations, and no --data names what to generate")
+        raise UserError(f"-o {output} holds no generations, and no --data names what to generate")
     reward = load_reward()
     results = {directory.name: score(directory, reward) for directory in finished}
     page, numbers = report(results), json.dumps(results, indent=2) + "\n"
@@ -292,7 +301,7 @@ def main() -> None:
             "reasoning_effort": args.reasoning_effort,
         }
         evaluate(args.output.resolve(), args.data, args.overrides, served, args.concurrency)
-    except EvaluationError as error:
+    except UserError as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
         print("\ninterrupted: the same command generates what is missing", flush=True)

@@ -20,6 +20,8 @@ import tempfile
 from fnmatch import fnmatch
 from pathlib import Path
 
+from recipe.common import UserError
+
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "bapo_adaptive_clipping"  # free in their tree; two other methods are called BAPO, too
 MOST_FILES = 59
@@ -67,16 +69,12 @@ RULES = [
 ]
 
 
-class SubmissionError(Exception):
-    """A sentence for the user."""
-
-
 def tracked_files(root: Path) -> list[str]:
     """The files that git tracks, also where the checkout is another user's."""
     command = ["git", "-c", f"safe.directory={root}", "-C", str(root), "ls-files"]
     listed = subprocess.run(command, capture_output=True, text=True)
     if listed.returncode:
-        raise SubmissionError(f"git cannot list the files of {root}: {listed.stderr.strip()}")
+        raise UserError(f"git cannot list the files of {root}: {listed.stderr.strip()}")
     return listed.stdout.splitlines()
 
 
@@ -134,10 +132,10 @@ def required_verl(commit: str) -> str:
     """recipe/REQUIRED_VERL.txt with the commit of its TAG.
 
     Raises:
-        SubmissionError: for what is no commit.
+        UserError: for what is no commit.
     """
     if not re.fullmatch("[0-9a-f]{40}", commit):
-        raise SubmissionError(f"--commit must be the 40 hexadecimal digits of a commit, got {commit!r}")
+        raise UserError(f"--commit must be the 40 hexadecimal digits of a commit, got {commit!r}")
     text = (ROOT / "recipe" / "REQUIRED_VERL.txt").read_text()
     return re.sub(r"^TAG=.*$", rf"\g<0>\nCOMMIT={commit}", text, flags=re.MULTILINE)
 
@@ -146,7 +144,7 @@ def build(folder: Path, commit: str) -> None:
     """Write the submission into `folder`, which is empty.
 
     Raises:
-        SubmissionError: if an edit finds nothing to change, if their ruff has findings that it cannot fix, or
+        UserError: if an edit finds nothing to change, if their ruff has findings that it cannot fix, or
             `findings` has one.
     """
     chosen = [
@@ -164,7 +162,7 @@ def build(folder: Path, commit: str) -> None:
     for file, here, there in EDITS:
         text, edits = re.subn(here, there, (folder / file).read_text())
         if not edits:
-            raise SubmissionError(f"{file} has nothing that matches {here}")
+            raise UserError(f"{file} has nothing that matches {here}")
         (folder / file).write_text(text)
     pins = dict(re.findall(r"^([\w-]+)(==[\d.]+)$", (ROOT / "requirements.txt").read_text(), re.MULTILINE))
     version = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)[1]
@@ -175,14 +173,14 @@ def build(folder: Path, commit: str) -> None:
     ruff(folder, "check", "--fix", "--quiet", *RULES)
     ruff(folder, "format", "--quiet")
     if found := findings(folder):
-        raise SubmissionError("\n".join(["the submission has:", *found]))
+        raise UserError("\n".join(["the submission has:", *found]))
 
 
 def ruff(folder: Path, *arguments: str) -> None:
     command = [sys.executable, "-m", "ruff", *arguments, *RUFF, str(folder)]
     done = subprocess.run(command, cwd=folder.parent, capture_output=True, text=True)
     if done.returncode:
-        raise SubmissionError(f"verl-recipe's ruff has findings:\n{done.stdout}{done.stderr}")
+        raise UserError(f"verl-recipe's ruff has findings:\n{done.stdout}{done.stderr}")
 
 
 def findings(folder: Path) -> list[str]:
@@ -212,7 +210,7 @@ def main() -> None:
         folder.mkdir()
         try:
             build(folder, arguments.commit)
-        except SubmissionError as error:
+        except UserError as error:
             sys.exit(str(error))
         folder.rename(target)
     files = [file for file in target.rglob("*") if file.is_file()]

@@ -24,7 +24,7 @@ from omegaconf import OmegaConf
 from verl import DataProto
 from verl.utils.import_utils import load_extern_object
 
-from recipe.common import REWARD, as_markdown, row_for_verl, waiting_bar
+from recipe.common import REWARD, UserError, as_markdown, row_for_verl, waiting_bar
 from recipe.evaluation import evaluate, scores
 from recipe.evaluation.length_reward_manager import LengthRewardManager
 from recipe.evaluation.scores import Sample
@@ -222,9 +222,9 @@ def test_what_could_not_be_read_does_not_vote(answer, vote):
 def test_what_is_not_complete_is_never_counted_and_generated_anew(how, expected, data, verl, tmp_path):
     output = tmp_path / "out"
     setattr(verl, how, 1)
-    with pytest.raises(evaluate.EvaluationError, match=expected):
+    with pytest.raises(UserError, match=expected):
         evaluate.evaluate(output, [data], [])
-    with pytest.raises(evaluate.EvaluationError, match="holds no generations"):
+    with pytest.raises(UserError, match="holds no generations"):
         evaluate.evaluate(output, [], [])
 
     setattr(verl, how, 0)
@@ -237,11 +237,11 @@ def test_generations_of_another_run_are_refused_and_stay(data, verl, tmp_path):
     output = tmp_path / "out"
     evaluate.evaluate(output, [data], [])
     verl.settings = COMMON | {"temperature": 0.6}
-    with pytest.raises(evaluate.EvaluationError, match="generated with temperature=1.0, not 0.6: choose another -o"):
+    with pytest.raises(UserError, match="generated with temperature=1.0, not 0.6: choose another -o"):
         evaluate.evaluate(output, [data], [])
     verl.settings = dict(COMMON)
     datasets.Dataset.from_list([{"x": 1}, {"x": 3}]).to_parquet(data)
-    with pytest.raises(evaluate.EvaluationError, match="generated with data_sha256="):
+    with pytest.raises(UserError, match="generated with data_sha256="):
         evaluate.evaluate(output, [data], [])
     assert verl.started == 1 and len(evaluate.read_generations(output / "tiny")) == 4
 
@@ -265,7 +265,7 @@ def test_progress_is_the_answers_of_all_reward_workers_whatever_the_log_says(tmp
 
 
 def test_a_data_file_that_is_not_there_is_a_sentence(verl, tmp_path):
-    with pytest.raises(evaluate.EvaluationError, match="aime24.parquet is not there: recipe.data.prepare_data makes"):
+    with pytest.raises(UserError, match="aime24.parquet is not there: recipe.data.prepare_data makes"):
         evaluate.evaluate(tmp_path, [tmp_path / "aime24.parquet"], [])
 
 

@@ -188,7 +188,7 @@ def second(rows, other):
 )
 def test_what_cannot_be_read_is_an_error_with_its_row_and_nothing_is_written(name, rows, sentence, tmp_path):
     path = source_file(tmp_path / "rows.jsonl", rows)
-    with pytest.raises(prepare_data.DataError, match=f"^{name}, from {path}: .*{re.escape(sentence)}"):
+    with pytest.raises(common.UserError, match=f"^{name}, from {path}: .*{re.escape(sentence)}"):
         prepare(name, path, tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
 
@@ -227,7 +227,7 @@ def test_the_hubs_copy_must_have_the_known_number_of_rows(name, tmp_path, monkey
         return datasets.Dataset.from_list(rows)
 
     monkeypatch.setattr(prepare_data, "load_dataset", hub)
-    with pytest.raises(prepare_data.DataError, match="has 1 rows, not (30|105,055)"):
+    with pytest.raises(common.UserError, match="has 1 rows, not (30|105,055)"):
         prepare(name, None, tmp_path / "out")
     source = prepare_data.SOURCES[name]
     assert asked == [((source.hub,), {"split": source.split})]
@@ -304,7 +304,7 @@ def test_a_broken_copy_is_a_sentence_and_nothing_is_written(name, content, sente
     path.parent.mkdir()
     path.write_bytes(content)
     expected = f"^aime25, from {tmp_path}.*: {sentence.format(path=path)}"
-    with pytest.raises(prepare_data.DataError, match=expected) as raised:
+    with pytest.raises(common.UserError, match=expected) as raised:
         prepare("aime25", path.parent if in_a_folder else path, tmp_path / "out")
     assert "\n" not in str(raised.value)
     assert list((tmp_path / "out").iterdir()) == []
@@ -312,7 +312,7 @@ def test_a_broken_copy_is_a_sentence_and_nothing_is_written(name, content, sente
 
 def test_a_copy_of_another_format_is_a_sentence(tmp_path):
     (tmp_path / "a.csv").write_text("problem,answer\n")
-    with pytest.raises(prepare_data.DataError, match="--source must be a folder or a .parquet"):
+    with pytest.raises(common.UserError, match="--source must be a folder or a .parquet"):
         prepare("aime25", tmp_path / "a.csv", tmp_path / "out")
 
 
@@ -325,10 +325,10 @@ def test_a_byte_order_mark_and_empty_lines_do_no_harm(tmp_path):
 def test_a_folder_is_the_hubs_repository_and_its_split_must_be_there(tmp_path):
     folder = tmp_path / "copy"
     folder.mkdir()
-    with pytest.raises(prepare_data.DataError, match=f"{folder} doesn't contain any data files"):
+    with pytest.raises(common.UserError, match=f"{folder} doesn't contain any data files"):
         prepare("aime25", folder, tmp_path / "out")
     source_file(folder / "test.jsonl", math_ai("1", "2"))
     (folder / "dataset_infos.json").write_text("{\n}")  # not data
     assert golds(prepare("aime25", folder, tmp_path / "out")) == ["1", "2"]
-    with pytest.raises(prepare_data.DataError, match="it cannot be loaded: Unknown split"):
+    with pytest.raises(common.UserError, match="it cannot be loaded: Unknown split"):
         prepare("skywork-7b", folder, tmp_path / "out")
