@@ -33,7 +33,7 @@ from bapo_verl.policy_loss import UpdateConfig
 from bapo_verl.search import Search
 
 SHAPE = (16, 8192)
-REPEATS = 25
+REPEATS, PAIRS = 25, 9
 
 
 def batch() -> dict:
@@ -140,47 +140,53 @@ def tiny_engine(directory: str):
     return engine
 
 
-# old_log_probs, spread of log r, rho_0, numbers of updates on a rollout batch. In the second case the target can be
-# reached, and searches stop inside their paths.
-CASES = [("recomputed", 0.0, 0.4, (1, 2, 4, 8)), ("stale", 0.4, 0.485, (1, 4))]
+def set_old_log_probs(engine, data: TensorDict, spread: float, g: torch.Generator) -> None:
+    """The model's own, so that r = 1, or with a spread of log r as in stale data."""
+    log_prob = no_padding_2_padding(engine.infer_batch(data.copy())["model_output"]["log_probs"], data)
+    log_prob += spread * torch.randn(log_prob.shape, generator=g)
+    data["old_log_probs"] = response_to_nested(log_prob, data["response_mask"])
 
 
-def benchmark_updates() -> None:
-    """U updates on a rollout batch, with verl's loss and with BAPO's."""
-    with tempfile.TemporaryDirectory() as directory:
-        engine, data, g = tiny_engine(directory), rollout_batch(), torch.Generator().manual_seed(0)
-
-        def seconds(policy_loss: PolicyLossConfig, updates: int, spread: float, logged: list[dict]) -> float:
-            output = engine.infer_batch(data.copy())["model_output"]
-            log_prob = no_padding_2_padding(output["log_probs"], data)
-            log_prob += spread * torch.randn(log_prob.shape, generator=g)
-            data["old_log_probs"] = response_to_nested(log_prob, data["response_mask"])
-            actor = dict(strategy="fsdp2", rollout_n=1, ppo_micro_batch_size_per_gpu=1, policy_loss=policy_loss)
-            loss = partial(ppo_loss, config=FSDPActorConfig(**actor))
-            start = time.process_time()
-            logged += [engine.train_batch(part, loss)["metrics"] for part in tu.chunk_tensordict(data, updates)]
-            return time.process_time() - start
-
-        with engine.train_mode():
-            for name, spread, target, counts in CASES:
-                bapo = BapoPolicyLossConfig(target_contribution=target)
-                for updates in counts:
-                    pairs, logged = [], []
-                    for _ in tqdm(range(9), desc=f"{updates} updates", leave=False):
-                        vanilla = seconds(PolicyLossConfig(), updates, spread, [])
-                        pairs.append((seconds(bapo, updates, spread, logged), vanilla))
-                    ratio = statistics.median(with_bapo / without for with_bapo, without in pairs)
-                    inside = statistics.mean(float(0 < m["actor/bapo/steps"].aggregate() < 51) for m in logged)
-                    redone = statistics.mean(m["actor/bapo/redone"].aggregate() for m in logged)
-                    print(
-                        f"{updates} updates on a rollout batch, old_log_probs {name}: {ratio:.2f} times vanilla, "
-                        f"{inside:.0%} stop inside the path, {redone:.0%} redone"
-                    )
+def train(engine, data: TensorDict, policy_loss: PolicyLossConfig, updates: int) -> tuple[float, list[dict]]:
+    """CPU seconds of `updates` updates on a rollout batch, and the metrics of each."""
+    actor = dict(strategy="fsdp2", rollout_n=1, ppo_micro_batch_size_per_gpu=1, policy_loss=policy_loss)
+    loss = partial(ppo_loss, config=FSDPActorConfig(**actor))
+    start = time.process_time()
+    metrics = [engine.train_batch(part, loss)["metrics"] for part in tu.chunk_tensordict(data, updates)]
+    return time.process_time() - start, metrics
 
 
-if __name__ == "__main__":
+def benchmark_updates(engine, data: TensorDict, case: str, spread: float, target: float, updates: int) -> None:
+    """The same updates with verl's loss and with BAPO's, in turns."""
+    ratios, logged, g = [], [], torch.Generator().manual_seed(0)
+    for _ in tqdm(range(PAIRS), desc=f"{updates} updates", leave=False):
+        set_old_log_probs(engine, data, spread, g)
+        vanilla, _ = train(engine, data, PolicyLossConfig(), updates)
+        set_old_log_probs(engine, data, spread, g)
+        bapo, metrics = train(engine, data, BapoPolicyLossConfig(target_contribution=target), updates)
+        ratios.append(bapo / vanilla)
+        logged += metrics
+    inside = statistics.mean(float(0 < m["actor/bapo/steps"].aggregate() < 51) for m in logged)
+    redone = statistics.mean(m["actor/bapo/redone"].aggregate() for m in logged)
+    print(
+        f"{updates} updates on a rollout batch, old_log_probs {case}: {statistics.median(ratios):.2f} times vanilla, "
+        f"{inside:.0%} stop inside the path, {redone:.0%} redone"
+    )
+
+
+def main() -> None:
     torch.set_num_threads(1)
     keep_freed_memory()
     benchmark_loss()
     benchmark_sums()
-    benchmark_updates()
+    with tempfile.TemporaryDirectory() as directory:
+        engine, data = tiny_engine(directory), rollout_batch()
+        with engine.train_mode():
+            for updates in (1, 2, 4, 8):
+                benchmark_updates(engine, data, "recomputed", 0.0, 0.4, updates)
+            for updates in (1, 4):  # the target can be reached, and searches stop inside their paths
+                benchmark_updates(engine, data, "stale", 0.4, 0.485, updates)
+
+
+if __name__ == "__main__":
+    main()

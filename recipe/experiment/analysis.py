@@ -108,9 +108,9 @@ class Results:
         found = []
         for claim in self.plan.design["claims"]:
             looks = self.looks(claim)
-            rows = [self.at(method, claim["at"]) for method in claim["pair"]]
-            taken = [of[of["seed"].isin([seed for look in looks for seed in look["seeds"]])] for of in rows]
-            values = [of[claim["outcome"]].dropna().to_numpy() for of in taken]
+            seeds = [seed for look in looks for seed in look["seeds"]]
+            groups = [self.at(method, claim["at"]) for method in claim["pair"]]
+            values = [rows[rows["seed"].isin(seeds)][claim["outcome"]].dropna().to_numpy() for rows in groups]
             difference = welch(*values, looks[-1]["alpha"]) if looks else None
             found.append(claim | {"runs": [len(x) for x in values], "looks": looks, "difference": difference})
         ps = [claim["difference"].p if claim["looks"] else 1.0 for claim in found]

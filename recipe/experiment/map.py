@@ -91,7 +91,7 @@ def shares(search: Search, ratios: LogRatios, batches: list[tuple[float, float]]
         ContributionSums(*(right * p + failed * n for p, n in zip(positive, negative, strict=True)))
         for right, failed in batches
     )
-    steps = np.array([search.choose(of).steps for of in sums])
+    steps = np.array([search.choose(of_batch).steps for of_batch in sums])
     start, end = (steps == 0).mean(), (steps == len(search.path.low) - 1).mean()
     return np.array([start, 1 - start - end, end])
 
