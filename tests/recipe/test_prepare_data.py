@@ -300,12 +300,6 @@ def test_a_copy_is_checked_before_anything_is_written(name, sentence, tmp_path):
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_a_byte_order_mark_and_empty_lines_do_no_harm(tmp_path):
-    path = source_file(tmp_path / "a.jsonl", math_ai("1", "2"))
-    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\n\n"))
-    assert golds(prepare("aime25", path, tmp_path / "out")) == ["1", "2"]
-
-
 def test_a_folder_is_the_hubs_repository_and_its_split_must_be_there(tmp_path):
     folder = tmp_path / "copy"
     folder.mkdir()
