@@ -59,10 +59,10 @@ def test_it_passes_their_checks(folder):
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("page.md", "[a](../outside.md)", "names ../outside.md, which is not here"),
-        ("page.md", "`python -m bapo_verl.forecast`", "names bapo_verl.forecast, which is not here"),
-        ("page.md", "`+platform=cpu`", "names platform=cpu, which is not here"),
-        ("added.py", "import os\n", "no licence header"),
+        ("README.md", "[a](../outside.md)", "names ../outside.md, which is not here"),
+        ("README.md", "`python -m bapo_verl.forecast`", "names bapo_verl.forecast, which is not here"),
+        ("README.md", "`+platform=cpu`", "names platform=cpu, which is not here"),
+        ("common.py", "import os\n", "no licence header"),
     ],
 )
 def test_a_finding_is_named(folder, name, content, said, tmp_path):
@@ -87,7 +87,7 @@ def test_a_page_loses_what_names_a_file_that_is_not_brought():
 
 ## Speed
 
-`python examples/benchmark.py` prints it.
+`python -m recipe.benchmarks.cost` prints it.
 
 | a | b |
 
