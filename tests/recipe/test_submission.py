@@ -66,6 +66,7 @@ def test_it_passes_their_checks(folder):
     ],
 )
 def test_a_finding_is_named(folder, name, content, said, tmp_path):
+    """In the place of a file that is there: another one could be a finding by itself, the number of files."""
     shutil.copytree(folder, tmp_path / "copy")
     (tmp_path / "copy" / name).write_text(content)
     (found,) = submission.findings(tmp_path / "copy")
