@@ -152,7 +152,7 @@ def test_a_log_without_a_record_is_an_error(content, tmp_path):
         read_run(tmp_path / "run.jsonl")
 
 
-@pytest.mark.parametrize("data", [{"timing_s/step": 2.0}, {"critic/score/mean": None}, {"critic/score/mean": "text"}])
+@pytest.mark.parametrize("data", [{"timing_s/step": 2.0}, {"critic/score/mean": None}])
 def test_a_run_without_one_of_the_metrics_is_an_error(data):
     with pytest.raises(ValueError, match="run has no value of any metric that the figures show"):
         check("run", [(1, data)])
@@ -168,15 +168,6 @@ def test_a_record_after_a_line_cut_short_is_kept(tmp_path, kept):
         run = read_run(tmp_path / "run.jsonl")
     assert [step for step, _ in run] == [1, 2, 3, 1, 2, 3, 4]
     assert run[3:] == make_run()
-
-
-@pytest.mark.parametrize("value", ["text", [1.0], {"a": 1}], ids=str)
-def test_a_value_that_is_no_number_is_a_gap_and_counted(value):
-    run = make_run(reward=[0.1, value, 0.3, value])
-    with pytest.warns(UserWarning) as record:
-        check("run", run)
-    assert [str(w.message) for w in record] == ["run: critic/score/mean is no number at 2 steps, first at 2"]
-    np.testing.assert_array_equal(series(run, "critic/score/mean"), [0.1, math.nan, 0.3, math.nan])
 
 
 @pytest.mark.parametrize("name", ["a$b$", r"$\frac{", "_hidden", "a\\b_c^d"])

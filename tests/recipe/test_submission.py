@@ -66,7 +66,7 @@ def test_a_finding_is_named(folder, name, content, said, tmp_path):
     assert said in found
 
 
-def test_a_page_loses_what_names_a_file_that_is_not_brought():
+def test_a_page_loses_what_names_a_file_that_is_left_out():
     page = """# Rules
 [rules](compare.py#a), [words](words.py), [web](https://a.b) and [here](#c).
 
@@ -81,7 +81,7 @@ def test_a_page_loses_what_names_a_file_that_is_not_brought():
 
 ## Speed
 
-`python -m recipe.benchmarks.reward` prints it.
+`python -m recipe.benchmarks.cost` prints it.
 
 | a | b |
 
