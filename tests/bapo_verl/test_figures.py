@@ -51,13 +51,6 @@ def figures(*arguments, **environment):
 # What is drawn
 
 
-def test_one_run_is_a_line_without_band_or_legend():
-    figure, axes = panels({"bapo": make_run(reward=[0.1, 0.2, 0.3, 0.4])})
-    (line,) = axes["reward"].lines
-    np.testing.assert_allclose(line.get_xydata(), [(1, 0.1), (2, 0.2), (3, 0.3), (4, 0.4)])
-    assert not axes["reward"].collections and not axes["reward"].get_legend() and not figure.legends
-
-
 def test_seeds_are_one_curve_with_a_band():
     # Step 1: only seed 7 has it; steps 2, 3: (0.1 + 0.3) / 2, (0.2 + 0.6) / 2; step 4: nan in one; step 5: nan in both.
     late = make_run(5, reward=[0, 0.1, 0.2, math.nan, None])[1:]
@@ -99,9 +92,10 @@ def test_the_shares_of_the_loss_add_to_one():
     np.testing.assert_allclose(negative.get_ydata(), [0.7, 0.6, 0.55, math.nan])
 
 
-def test_what_is_not_finite_is_a_gap_and_a_point_between_gaps_is_seen(tmp_path):
+def test_one_run_is_a_line_whose_gaps_are_what_is_not_finite_and_a_point_between_two_is_seen(tmp_path):
     reward = [1.0, 2.0, math.nan, 4.0, None, math.inf]  # verl's logger writes null, Python's json NaN and Infinity
-    _, axes = panels({"run": read_run(write_log(tmp_path / "run.jsonl", make_run(6, reward=reward)))})
+    figure, axes = panels({"run": read_run(write_log(tmp_path / "run.jsonl", make_run(6, reward=reward)))})
+    assert not axes["reward"].collections and not axes["reward"].get_legend() and not figure.legends
     (line,) = axes["reward"].lines
     np.testing.assert_array_equal(line.get_ydata(), [1, 2, math.nan, 4, math.nan, math.nan])
     assert line.get_markevery() == [3] and line.get_marker() == "o"

@@ -120,6 +120,7 @@ def test_bapo_trains_on_two_nodes_and_goes_on_after_one_was_killed(one_rank, tmp
         for name in ("c_low", "c_high", "steps", "positive_tokens", "negative_tokens"):
             assert killed[step][f"actor/bapo/{name}"] == pytest.approx(one[f"actor/bapo/{name}"], abs=1e-9), name
         for name in ("bapo/rho", "grad_norm"):
+            print(f"step {step} {name}: {killed[step][f'actor/{name}']} on two nodes, {one[f'actor/{name}']} on one")
             assert killed[step][f"actor/{name}"] == pytest.approx(one[f"actor/{name}"], rel=1e-3), name
     # Inside the path: a step's two updates are not both at its start, one at each end, or both at its end.
     bounds = {tuple(round(one[f"actor/bapo/{name}"], 9) for name in ("c_low", "c_high")) for one in expected}

@@ -60,15 +60,6 @@ def test_majority_by_hand():
     assert scores.majority(votes((None, False))) == 0
 
 
-def test_interval_where_it_can_be_counted():
-    # One problem, 1 of 2 right: a resample is Binomial(2, 1/2) / 2, so 0 and 1 with probability 1/4 each.
-    assert scores.interval([(1, 2)]) == (0, 1)
-    # Nothing varies.
-    assert scores.interval([(4, 4), (4, 4)]) == (1, 1)
-    # Two problems, one always right, one never: 0, 1/2, 1 with 1/4, 1/2, 1/4.
-    assert scores.interval([(4, 4), (0, 4)]) == (0, 1)
-
-
 def test_interval_against_its_normal_limit():
     # 100 problems, half always right: only problems vary, sd = sqrt(.25 / 100) = .05, so .5 +- 1.96 * .05
     assert scores.interval([(8, 8)] * 50 + [(0, 8)] * 50) == pytest.approx((0.402, 0.598), abs=0.01)
