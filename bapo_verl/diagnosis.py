@@ -161,9 +161,10 @@ _READINGS = {
     "c_high": "upper ratio bound in force, in [a+, b+]; at b+ for long: the target cannot be reached with these bounds",
     "rho": "positive share of the loss at the chosen bounds; below rho_0: the path ended first",
     "rho_start": "positive share at (a-, a+), what a fixed clip would have had; rho - rho_start is what the search "
-    "gained",
-    "rho_max": "largest positive share on the path; below rho_0: the target cannot be reached; rho_max - rho_start is "
-    "the window below rho_0 in which rho_start has to lie for a stop inside the path",
+    "changed, and can be negative",
+    "rho_max": "largest positive share on the path, and of a step's updates (verl keeps the maximum); below rho_0: no "
+    "update could reach the target; with one update a step, rho_max - rho_start is the window below rho_0 in which "
+    "rho_start has to lie for a stop inside the path",
     "target_met": "1 if rho >= rho_0, else 0; its mean is the share of updates that reached the target",
     "steps": "steps taken along the search path; 0: the starting bounds reach rho_0, at its maximum: the path has "
     "ended",

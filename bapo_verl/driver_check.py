@@ -42,7 +42,7 @@ class DriverCheck(Callback):
             if policy_loss.get("loss_mode") == "bapo":
                 raise SystemExit(f"{KEY}.loss_mode=bapo needs the flag: write +algorithm=bapo instead of this key")
             return
-        for error in errors(config):
+        if error := next(errors(config), None):
             raise SystemExit(error)
         for warning in warnings(config):
             logger.warning(warning)
@@ -60,13 +60,13 @@ def errors(config: DictConfig) -> Iterator[str]:
     for name, original in COPIES.items():
         value, copy = bool(OmegaConf.select(config, original)), OmegaConf.select(config, f"{KEY}.{name}")
         if copy != value:
-            yield f"{KEY}.{name} is a copy of {original}, which is {value}. Set that key, not the copy, got {copy}"
+            yield f"{KEY}.{name} copies {original}, which is {value}. Set {original} instead, got {KEY}.{name}={copy}"
     clip_ratio_c = OmegaConf.select(config, f"{ACTOR}.clip_ratio_c")
     if not isinstance(clip_ratio_c, int | float) or not clip_ratio_c > 1:
         yield f"{ACTOR}.clip_ratio_c must be a number above 1 (verl's dual clip), got {clip_ratio_c}"
     values = OmegaConf.to_container(OmegaConf.select(config, KEY), resolve=True)
     values.pop("_target_")
-    for name in values.keys() - {field.name for field in fields(BapoPolicyLossConfig)}:
+    for name in sorted(values.keys() - {field.name for field in fields(BapoPolicyLossConfig)}):
         yield f"{KEY}.{name} is neither a key of verl's nor one of BAPO's, got {values[name]}"
     try:
         BapoPolicyLossConfig(**values)
@@ -100,7 +100,7 @@ def _replaced(config: DictConfig) -> Iterator[str]:
             f"{', '.join(f'{key}={value} by {final.get(key)}' for key, value in lost.items())}. To keep a value, name "
             f"the preset before it, without the flag: `defaults: [ppo_trainer, {{algorithm: {preset}}}, _self_]`, or "
             f"set it on the command line, as in {KEY}.{key}={value}"
-            + (" (another loss_mode: leave the preset away)" if "loss_mode" in lost else "")
+            + (" (another loss_mode: remove the preset)" if "loss_mode" in lost else "")
         )
 
 
@@ -129,7 +129,7 @@ def warnings(config: DictConfig) -> Iterator[str]:
         yield f"verl reads no such key: {', '.join(f'algorithm.{name}' for name in sorted(unknown))}"
     if (bypass or rollout_is) and not config.actor_rollout_ref.rollout.calculate_log_probs:
         yield (
-            "actor_rollout_ref.rollout.calculate_log_probs=False leaves away the log-probabilities that "
+            "actor_rollout_ref.rollout.calculate_log_probs=False omits the log-probabilities that "
             f"{CORRECTION}.{'bypass_mode' if bypass else 'rollout_is'} is computed from"
         )
     yield from _inexact(config)

@@ -9,7 +9,7 @@ are one curve, NAME: the mean over the seeds that have the step, with a band fro
 A log may be joined from those of several starts (`cat`). Lines that are cut short, as a killed run leaves them, and
 missing metrics are named in warnings. A log without any of the metrics is an error.
 
-matplotlib is not one of the package's dependencies: pip install "bapo-verl[figures]" brings it.
+matplotlib is not one of the package's dependencies: `pip install -e ".[figures]"` in a clone brings it.
 """
 
 import argparse
@@ -32,7 +32,7 @@ try:
     from matplotlib.lines import Line2D
     from matplotlib.ticker import LogLocator, MaxNLocator
 except ModuleNotFoundError as error:
-    raise ModuleNotFoundError("bapo_verl.figures needs matplotlib: pip install 'bapo-verl[figures]'") from error
+    raise ModuleNotFoundError("bapo_verl.figures needs matplotlib: pip install -e '.[figures]' in a clone") from error
 
 Run = list[tuple[int, dict]]  # (step, metrics), as logged
 

@@ -9,7 +9,8 @@ updates whose rho_start lies just below the target stop in between: few with con
 `gradient` (the map in README.md).
 
 The advantages are GRPO's, with answers to the same input within a step as one group. PRESET is one of
-bapo_verl/config/algorithm (all of BAPO's without one), KEY one of BAPO's under actor_rollout_ref.actor.policy_loss.
+bapo_verl/config/algorithm (without one all of BAPO's, or bapo alone with a KEY), KEY one of BAPO's under
+actor_rollout_ref.actor.policy_loss.
 Presets that search each micro-batch (search_scope) see fewer answers at once, so they scatter more than this says.
 """
 

@@ -76,14 +76,14 @@ class BapoPolicyLossConfig(PolicyLossConfig):
         if self.loss_mode != "bapo":
             raise ValueError(
                 f"{KEY}.loss_mode must be bapo with +algorithm=bapo, got {self.loss_mode!r}, which turns BAPO off: "
-                "leave away either the key or the flag. (+algorithm=grpo is verl's vanilla loss with BAPO's metrics. "
+                "remove either the key or the flag. (+algorithm=grpo is verl's vanilla loss with BAPO's metrics. "
                 "r = pi_theta / pi_rollout needs algorithm.rollout_correction.bypass_mode=True alone)"
             )
         if self.dynamic_context_parallel:
             raise ValueError(
                 f"{ACTOR}.megatron.dynamic_context_parallel must be False with {KEY}.loss_mode=bapo, got True: it "
                 "replicates samples unevenly over the ranks, so that sums over the optimizer batch would count some of "
-                "them twice. Either use a fixed context_parallel_size, or leave +algorithm=bapo away"
+                "them twice. Either use a fixed context_parallel_size, or remove +algorithm=bapo"
             )
         register_in_a_worker()
 
@@ -106,6 +106,8 @@ class BapoPolicyLossConfig(PolicyLossConfig):
             )
         if start < maximum and step <= 0:
             raise ValueError(f"{KEY}.{bound}_step must be > 0 where {bound}_start < {bound}_max, got {step}")
+        if start < maximum and step > maximum - start + 1e-9:
+            raise ValueError(f"{KEY}.{bound}_step must be at most {bound}_max - {bound}_start, got {step}")
         if start < maximum and (maximum - start) / step > MAX_STEPS:
             raise ValueError(f"{KEY}.{bound}_step must leave at most {MAX_STEPS} steps, got {step}")
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # BAPO or a baseline on two CPU cores: stock verl, FSDP2 over gloo, vLLM rollouts, a Qwen2 of 0.3M parameters, and eight
-# updates on each rollout batch, as in recipe/experiment. examples/demo.sh makes what this needs, runs it and shows what came
+# updates on each rollout batch. examples/demo.sh makes what this needs, runs it and shows what came
 # out. Any of verl's keys can follow on the command line.
 set -euo pipefail
 

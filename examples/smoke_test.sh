@@ -7,7 +7,7 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/checks.sh"
 
 [[ -f ${1-} ]] || stop "the first argument must be a script, got ${1-nothing}"
-export NNODES=1 UPDATES_PER_BATCH=4 EXPERIMENT_NAME=${EXPERIMENT_NAME:-smoke_test}
+export NNODES=1 UPDATES_PER_BATCH=4 EXPERIMENT_NAME=smoke_test # never the folder of the run itself
 
 exec bash "$1" \
     data.train_batch_size=32 \

@@ -47,7 +47,7 @@ class Options:
         alarm_share: share of timed_out and error among the last 1000 answers that is reported as an error, once.
 
     Raises:
-        ValueError: for a value out of range, naming the key.
+        ValueError: for a value of another type or out of range, naming the key.
     """
 
     workers: int = 2
@@ -59,6 +59,10 @@ class Options:
     alarm_share: float = 0.05
 
     def __post_init__(self):
+        for field in fields(self):
+            value, flag = getattr(self, field.name), field.type is bool
+            if isinstance(value, bool) != flag or not isinstance(value, int | field.type):
+                raise ValueError(f"reward_kwargs.{field.name} must be of type {field.type.__name__}, got {value!r}")
         for key, low in (("workers", 1), ("time_limit", 0.1), ("memory_mb", 256), ("max_answer_chars", 1)):
             if getattr(self, key) < low:
                 raise ValueError(f"reward_kwargs.{key} must be at least {low}, got {getattr(self, key)}")

@@ -46,9 +46,9 @@ async def compute_score(data_source, solution_str, ground_truth, extra_info=None
         kwargs: grade.Options, from `reward_kwargs`.
 
     Returns:
-        The keys grade.KEYS, always all of them: `score` (0.0 or 1.0, less a length penalty if one is set), `acc`,
-        `pred` (the normalised answer), `reason` and one 0/1 flag `reason_<reason>` for each, `grading_seconds`,
-        `worker_killed`, `gold_unparsed`.
+        The keys grade.KEYS, always all of them: `score` (0.0 or 1.0), `acc`, `pred` (the normalised
+        answer), `reason` and one 0/1 flag `reason_<reason>` for each, `grading_seconds`, `worker_killed`,
+        `gold_unparsed`.
 
     Raises:
         ValueError: for a bad option; never for an answer.

@@ -7,6 +7,7 @@ have the ratios of GRPO's updates in the experiment's regime at A > 0 or at A < 
 log r is scaled until [0.8, 1.2] drops a given share of the tokens.
 """
 
+import argparse
 from pathlib import Path
 from typing import NamedTuple
 
@@ -120,4 +121,5 @@ def draw(ratios: LogRatios) -> Figure:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     draw(ratios_of_a_run()).savefig(PICTURE, dpi=80)

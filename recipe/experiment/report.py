@@ -3,6 +3,7 @@
 python -m recipe.experiment.report      draws the figures, writes the tables and a paragraph of the root's README
 """
 
+import argparse
 import re
 import textwrap
 from pathlib import Path
@@ -203,6 +204,7 @@ def fill(page: str, tables: dict[str, str]) -> str:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     results = Results(pandas.read_parquet(EVALUATIONS), pandas.read_parquet(UPDATES), Plan())
     curves_figure(results).savefig(PAGE.with_name("curves.png"), dpi=90)
     bounds_figure(results).savefig(PAGE.with_name("bounds.png"), dpi=90)

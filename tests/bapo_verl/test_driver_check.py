@@ -122,7 +122,7 @@ def test_a_value_of_a_file_that_the_preset_replaces_is_refused_with_the_way_that
 
 
 def test_another_loss_in_a_file_is_refused_and_not_turned_into_bapo(tmp_path):
-    with pytest.raises(SystemExit, match="loss_mode=gspo by bapo.*another loss_mode: leave the preset away"):
+    with pytest.raises(SystemExit, match="loss_mode=gspo by bapo.*another loss_mode: remove the preset"):
         check(STOCK, "+algorithm=bapo", **mine(tmp_path, "ppo_trainer, _self_", "{loss_mode: gspo}"))
 
 

@@ -183,7 +183,7 @@ def test_a_name_is_printed_as_it_is(name):
 def test_without_matplotlib_the_extra_is_named(tmp_path):
     (tmp_path / "matplotlib.py").write_text("raise ModuleNotFoundError")
     done = figures("a.jsonl", "-o", ".", PYTHONPATH=f"{tmp_path}:{Path(__file__).parents[2]}")
-    assert done.returncode == 1 and "pip install 'bapo-verl[figures]'" in done.stderr.splitlines()[-1]
+    assert done.returncode == 1 and "pip install -e '.[figures]'" in done.stderr.splitlines()[-1]
 
 
 def test_what_cannot_be_drawn_is_a_sentence(tmp_path):

@@ -215,6 +215,7 @@ def test_an_engine_without_the_mixin_is_an_error_and_not_another_scope():
         (dict(c_high_start=3.5), r"c_high_start must be in \[0, c_high_max\], got c_high_start=3.5"),
         (dict(c_low_step=0.0), "c_low_step must be > 0 where c_low_start < c_low_max, got 0.0"),
         (dict(c_high_step=-0.05), "c_high_step must be > 0 where c_high_start < c_high_max, got -0.05"),
+        (dict(c_high_step=5.0), "c_high_step must be at most c_high_max - c_high_start, got 5.0"),
         (dict(c_high_step=1e-9), "c_high_step must leave at most 10000 steps, got 1e-09"),
         (dict(c_low_max=1.1), r"c_low_max must be below 1 and c_high_start above 1 .*, got 1.1 and 1.2"),
         (dict(c_low_start=0.95, c_low_max=1.0), "c_low_max must be below 1 .*, got 1.0 and 1.2"),

@@ -107,9 +107,18 @@ def test_unboxed_option():
     assert score("42", r"The answer is 42. \boxed{41", allow_unboxed=True)["acc"] == 0
 
 
-def test_bad_option_names_its_key():
-    with pytest.raises(ValueError, match=r"reward_kwargs.time_limit must be at least 0.1, got 0"):
-        score("42", r"\boxed{42}", time_limit=0)
+@pytest.mark.parametrize(
+    ("option", "value", "rule"),
+    [
+        ("time_limit", 0, "be at least 0.1, got 0"),
+        ("time_limit", "5", "be of type float, got '5'"),
+        ("workers", True, "be of type int, got True"),
+        ("thinking", "False", "be of type bool, got 'False'"),
+    ],
+)
+def test_a_bad_option_names_its_key(option, value, rule):
+    with pytest.raises(ValueError, match=f"reward_kwargs.{option} must {rule}"):
+        score("42", r"\boxed{42}", **{option: value})
 
 
 def test_unknown_option_is_an_error_and_verls_own_are_not():
