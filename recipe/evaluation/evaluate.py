@@ -301,7 +301,7 @@ def main() -> None:
             "reasoning_effort": args.reasoning_effort,
         }
         evaluate(args.output.resolve(), args.data, args.overrides, served, args.concurrency)
-    except UserError as error:
+    except (UserError, OSError) as error:  # OSError: the disk is full, or DIR cannot be written
         sys.exit(str(error))
     except KeyboardInterrupt:
         print("\ninterrupted: the same command generates what is missing", flush=True)

@@ -2,7 +2,7 @@
 
 rehearsals.yaml says what is set otherwise and why; test_rehearsal_config.py holds the rest to the recipes. Not reached:
 a GPU, bf16, flash-attn, CUDA graphs, sleep mode, NCCL (so separate_async's transfer of weights), sequence and tensor
-parallelism, more than one node, a real model.
+parallelism, a real model. More than one node: test_two_nodes.py.
 """
 
 import json

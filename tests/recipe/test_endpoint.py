@@ -156,3 +156,13 @@ def test_the_command_ends_with_the_sentence_and_a_code(tmp_path):
     command = [sys.executable, "-m", "recipe.evaluation.evaluate", "-o", str(tmp_path), "--model", "m"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2 and "--endpoint and --model go together" in done.stderr
+
+
+def test_an_output_folder_that_cannot_be_made_is_a_sentence(run, tmp_path, monkeypatch, server):
+    (tmp_path / "file").touch()
+    command = f"evaluate -o {tmp_path}/file/out --data {tmp_path}/sums.parquet --endpoint {server.url} --model tiny"
+    monkeypatch.setattr(sys, "argv", command.split())
+    monkeypatch.setattr(evaluate, "interrupt_on_signals", lambda: None)
+    with pytest.raises(SystemExit, match=f"Not a directory: '{tmp_path}/file/out") as ended:
+        evaluate.main()
+    assert "\n" not in ended.value.code
