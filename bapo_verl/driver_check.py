@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 
 class DriverCheck(Callback):
+    """Hydra callback, which plugin.py adds to every application of verl's."""
+
     def on_job_start(self, config: DictConfig, **kwargs) -> None:
         """Called with the composed config, before verl's main function.
 

@@ -6,8 +6,8 @@ writes DIR/training.png (Fig. 8, 9: reward, entropy, gradient norm, bounds) and 
 positive and negative tokens, ratios, staleness), and prints their paths. Logs named NAME-seed0.jsonl, NAME-seed1.jsonl
 are one curve, NAME: the mean over the seeds that have the step, with a band from the lowest to the highest.
 
-A log may be joined from those of several starts (`cat`). Lines that are cut short, as a killed run leaves them, values
-that are no numbers and missing metrics are counted in warnings. A log without any of the metrics is an error.
+A log may be joined from those of several starts (`cat`). Lines that are cut short, as a killed run leaves them, and
+missing metrics are named in warnings. A log without any of the metrics is an error.
 
 matplotlib is not one of the package's dependencies: pip install "bapo-verl[figures]" brings it.
 """
@@ -114,12 +114,12 @@ def _record(line: bytes) -> tuple[int, dict] | None:
 
 
 def series(run: Run, metric: str) -> pd.Series:
-    """A metric by step, where it was logged; nan for what is no finite number, such as verl's null.
+    """A metric by step, where it was logged; nan for what is not finite, which verl writes as null.
 
     Of a step logged twice, as where a run was resumed and its logs were joined, the later counts.
     """
-    values = pd.Series({step: data[metric] for step, data in run if metric in data}, dtype=object)
-    return pd.to_numeric(values, errors="coerce").astype(float).replace([math.inf, -math.inf], math.nan)
+    values = pd.Series({step: data[metric] for step, data in run if metric in data}, dtype=float)
+    return values.replace([math.inf, -math.inf], math.nan)
 
 
 def by_setting(runs: dict[str, Run]) -> dict[str, list[Run]]:
@@ -190,15 +190,12 @@ def draw_figure(panels: list[Panel], settings: dict[str, list[Run]]) -> Figure:
 
 
 def check(name: str, run: Run) -> None:
-    """Warn of each metric that a run lacks, and of values that cannot be drawn; a run without any is an error."""
+    """Warn of each metric that a run lacks; a run without any is an error."""
     lacking = [metric for metric in METRICS if series(run, metric).isna().all()]
     if len(lacking) == len(METRICS):
         raise ValueError(f"{name} has no value of any metric that the figures show, such as {METRICS[0]}")
     for metric in lacking:
         warnings.warn(f"{name} has no value of {metric}", stacklevel=2)
-    for metric in METRICS:
-        if steps := [step for step, data in run if not isinstance(data.get(metric), int | float | None)]:
-            warnings.warn(f"{name}: {metric} is no number at {len(steps)} steps, first at {steps[0]}", stacklevel=2)
 
 
 def main() -> None:

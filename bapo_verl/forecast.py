@@ -15,6 +15,7 @@ Presets that search each micro-batch (search_scope) see fewer answers at once, s
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,12 +31,11 @@ from verl.trainer.ppo.core_algos import compute_grpo_outcome_advantage
 from verl.utils.tokenizer import hf_tokenizer
 
 from bapo_verl.clipping import contribution_sums
-from bapo_verl.driver_check import KEY
-from bapo_verl.policy_loss_config import COPIES, BapoPolicyLossConfig
+from bapo_verl.keys import COPIES, KEY
+from bapo_verl.policy_loss_config import BapoPolicyLossConfig
 from bapo_verl.search import Search
 
 PRESETS = ("bapo", "bapo_octothinker", "bapo_authors", "bapo_authors_script")
-DUAL_CLIP = 3.0  # verl's default; no token is beyond it at r = 1
 FEW_CLIPPED = 0.01  # README.md, "Is it for your run?"
 CLIPPED = "actor/pg_clipfrac"
 
@@ -50,7 +50,7 @@ def read_records(path: Path) -> list[Any]:
     for line in filter(bytes.strip, path.read_bytes().splitlines()):
         try:
             records.append(json.loads(line))
-        except (ValueError, RecursionError):
+        except ValueError:
             records.append(None)
     return records
 
@@ -61,7 +61,7 @@ def is_answer(record: Any) -> bool:
     return (
         isinstance(record, dict)
         and all(isinstance(record.get(key), kind) for key, kind in types.items())
-        and abs(record["score"]) < 1e30
+        and math.isfinite(record["score"])
     )
 
 
@@ -118,7 +118,7 @@ def add_advantages(answers: pandas.DataFrame) -> pandas.DataFrame:
     return answers.assign(batch=batch, group=group, advantage=advantages.squeeze(1).numpy())
 
 
-def mini_batches(answers: pandas.DataFrame, prompts: int, shuffle: bool, seed: int = 0) -> Iterator[pandas.DataFrame]:
+def mini_batches(answers: pandas.DataFrame, prompts: int, shuffle: bool) -> Iterator[pandas.DataFrame]:
     """The updates of one epoch over each step's answers, cut into `prompts` times the answers to a prompt, as by verl.
 
     Not shuffled, verl takes answers in the order in which they ended; the dump has another order, so the shorter counts
@@ -127,7 +127,7 @@ def mini_batches(answers: pandas.DataFrame, prompts: int, shuffle: bool, seed: i
     Raises:
         ValueError: where no step has that many prompts.
     """
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     most = int(answers.groupby("batch")["group"].nunique().max())
     if not 0 < prompts <= most:
         raise ValueError(
@@ -164,7 +164,7 @@ def choices(updates: list[pandas.DataFrame], config: BapoPolicyLossConfig) -> pa
 
     An answer is one token whose weight is its length: at r = 1 rho is the share of length x |A| with A > 0.
     """
-    search = Search(config, DUAL_CLIP)
+    search = Search(config)
     last = len(search.path.low) - 1
     rows = []
     for update in updates:

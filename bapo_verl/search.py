@@ -68,10 +68,10 @@ class Search:
 
     Args:
         config: the user's.
-        clip_ratio_c: of the actor, for verl's dual clip.
+        clip_ratio_c: the actor's, for verl's dual clip; 3.0 is verl's default.
     """
 
-    def __init__(self, config: BapoPolicyLossConfig, clip_ratio_c: float):
+    def __init__(self, config: BapoPolicyLossConfig, clip_ratio_c: float = 3.0):
         low = candidates(config.c_low_start, config.c_low_max, config.c_low_step)
         high = candidates(config.c_high_start, config.c_high_max, config.c_high_step)
         self.config = config

@@ -1,4 +1,4 @@
-"""What the scripts of this folder share: the grader, rows for verl, files that are whole, tables, runs of verl."""
+"""What the scripts of this folder share: errors, the grader, rows for verl, whole files, tables, runs of verl."""
 
 import importlib.util
 import os
@@ -18,7 +18,11 @@ GRACE_SECONDS = 20
 SILENCE_SECONDS = 600  # on two cores a step takes five to twenty seconds, a start one to three minutes
 
 Write = Callable[[Path], object]  # writes what belongs into a file to the path that it is given
-Table = list[list[str]]  # the first row is the header
+Table = list[dict[str, str]]  # a row each: the columns' names and its cells
+
+
+class UserError(Exception):
+    """A sentence for the user, with which a script ends."""
 
 
 def load_reward() -> ModuleType:
@@ -44,13 +48,8 @@ def row_for_verl(data_source: str, prompt: list[dict], gold: str, **extra_info) 
     }
 
 
-def write_whole(path: Path, write: Write) -> None:
-    """`write(temporary path)`, then one rename: a reader sees the old file, the new one, or none."""
-    write_together({path: write})
-
-
 def write_together(writers: dict[Path, Write]) -> None:
-    """`write_whole` for files that belong together: none is renamed before all are written."""
+    """Write files that belong together, each as a whole: none is renamed to its path before all are written."""
     temporary = {path: path.with_name(f".{path.name}-{os.getpid()}") for path in writers}
     try:
         for path, write in writers.items():
@@ -63,8 +62,8 @@ def write_together(writers: dict[Path, Write]) -> None:
 
 
 def as_markdown(table: Table) -> str:
-    head, *rows = table
-    return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows])
+    lines = [table[0], ["---"] * len(table[0]), *(row.values() for row in table)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def interrupt_on_signals() -> None:
@@ -96,7 +95,7 @@ class Run:
         self.family: set[psutil.Process] = set()
 
     def alive(self) -> bool:
-        """Whether the command runs; remembers its descendants, who may outlive it."""
+        """Whether the command runs; remembers its descendants, which may outlive it."""
         if self.process.poll() is not None:
             return False
         try:
@@ -111,7 +110,7 @@ class Run:
         return time.time() - sign.stat().st_mtime > SILENCE_SECONDS
 
     def end(self) -> None:
-        """Interrupt the command, give it time to shut Ray down, and kill who is left."""
+        """Interrupt the command, give it time to shut Ray down, and kill what is left."""
         if self.alive():
             self.process.send_signal(signal.SIGINT)
             deadline = time.monotonic() + GRACE_SECONDS
@@ -121,3 +120,8 @@ class Run:
             survivor.kill()
         psutil.wait_procs([*self.family], timeout=GRACE_SECONDS)
         self.process.wait()
+
+    def failure(self) -> str:
+        """For a command that failed: the last lines of its log, and the exit code."""
+        tail = self.log.read_text(errors="replace").splitlines()[-15:]
+        return "\n".join([*tail, f"verl failed with exit code {self.process.returncode}; the whole log: {self.log}"])

@@ -145,7 +145,7 @@ def row(name: str, model: Model, config: DictConfig, cluster: str, nodes: int, o
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="*", metavar="RECIPE", help=f"of {', '.join(RUNS)}")
-    parser.add_argument("--model", metavar="PATH", help="a folder with a config.json, in the place of the run's shape")
+    parser.add_argument("--model", metavar="PATH", help="a folder with a config.json, in place of the run's shape")
     parser.add_argument("--nodes", type=int, help="without: the smallest number that fits and the recommended one")
     parser.add_argument("--gpus-per-node", type=int, default=8)
     parser.add_argument("--gpu-memory", type=float, default=80, metavar="GB")
@@ -163,7 +163,7 @@ def main() -> None:
         for cluster, nodes in ({"yours": options.nodes} if options.nodes else clusters).items():
             if nodes:
                 rows.append(row(name, model, config, cluster, nodes, options))
-    print(as_markdown([list(rows[0]), *(list(r.values()) for r in rows)]))
+    print(as_markdown(rows))
     print(
         f"\nGB for one GPU, but for the host's, the node's and the checkpoint's. peak: the six before it and "
         f"{RESERVED / GB:.0f} GB in reserve. An estimate, not a run."

@@ -73,19 +73,17 @@ def test_what_a_page_links_to_is_there(page, link):
     assert not anchor or anchor in anchors(target.read_text())
 
 
-@pytest.mark.parametrize(("page", "script"), everywhere(r"(?:bash|python) ((?:examples|tests|recipe)/[\w./-]+\w)"))
-def test_the_scripts_that_a_page_runs_are_there(page, script):
-    assert (ROOT / script).is_file()
+FILE = r"(?:(?:bash|python) (?=examples|recipe)|\b(?=tests))(\w+/[\w/.-]+\.(?:py|sh|txt))\b"
+
+
+@pytest.mark.parametrize(("page", "file"), everywhere(FILE))
+def test_the_scripts_that_a_page_runs_and_the_tests_that_it_names_are_there(page, file):
+    assert (ROOT / file).is_file()
 
 
 @pytest.mark.parametrize(("page", "module"), everywhere(r"python3? -m ([\w.]*\w)"))
 def test_the_modules_that_a_page_runs_are_there(page, module):
     assert importlib.util.find_spec(module)
-
-
-@pytest.mark.parametrize(("page", "test"), everywhere(r"\btests/[\w/]+\.(?:py|sh|txt)\b"))
-def test_the_tests_that_a_page_names_are_there(page, test):
-    assert (ROOT / test).is_file()
 
 
 @pytest.mark.parametrize(("page", "metric"), everywhere(r"actor/bapo/\w+"))

@@ -41,6 +41,6 @@ class VllmCpuFinder(DistributionFinder):
 
 
 def install() -> None:
-    """Last in line, so that an installed `vllm` is found before."""
+    """Last in line, so that an installed `vllm` is found first."""
     if not any(isinstance(finder, VllmCpuFinder) for finder in sys.meta_path):
         sys.meta_path.append(VllmCpuFinder())

@@ -1,22 +1,16 @@
 """What BAPO costs: ratios, measured side by side in one run, as medians over repeats.
 
-python -m recipe.benchmarks.cost              the search, the loss with its search and the diagnosis on one core, and
-                                              an update on verl's engine with a tiny model (three minutes)
-python -m recipe.benchmarks.cost --pipeline   also `update_actor` in the real pipeline, with BAPO and with verl's
-                                              vanilla loss (six minutes)
+    taskset -c 0 python -m recipe.benchmarks.cost
+
+times the loss with its search, and updates on verl's engine with a tiny model (five minutes on a core).
 """
 
-import argparse
 import ctypes
-import json
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from functools import partial
-from pathlib import Path
 
 os.environ["VERL_PLATFORM"] = "cpu"
 
@@ -34,13 +28,12 @@ from verl.workers.utils.padding import no_padding_2_padding, response_to_nested
 
 from bapo_verl.clipping import bucket_of, contribution_sums, probability_ratio
 from bapo_verl.diagnosis import diagnosis_sums
-from bapo_verl.engine import BapoPolicyLossConfig
+from bapo_verl.engine import BapoPolicyLossConfig  # registers the engines
 from bapo_verl.policy_loss import UpdateConfig
 from bapo_verl.search import Search
 
-ROOT = Path(__file__).resolve().parents[2]
 SHAPE = (16, 8192)
-REPEATS = 25
+REPEATS, PAIRS = 25, 9
 
 
 def batch() -> dict:
@@ -52,31 +45,15 @@ def batch() -> dict:
     return dict(old_log_prob=old, log_prob=log_prob, advantages=advantages, response_mask=torch.ones(SHAPE))
 
 
-def equation_8(ratio, advantages, mask, low: float, high: float) -> torch.Tensor:
-    """Eq. 8 as printed, in float64 as our sums are."""
-    ratio, advantages, mask = ratio.double(), advantages.double(), mask.double()
-    positive = torch.minimum(ratio * advantages, ratio.clamp(0, high) * advantages) * (advantages > 0) * mask
-    every = torch.minimum(ratio * advantages, ratio.clamp(low, high) * advantages) * mask
-    return positive.sum().abs() / every.abs().sum()
-
-
-def literal_search(ratio, advantages, mask, path, target: float) -> tuple[float, float]:
-    """Algorithm 1 as printed: Eq. 8 over all tokens at each point of the path, a host sync at each."""
-    for low, high in zip(path.c_low[path.low].tolist(), path.c_high[path.high].tolist(), strict=True):
-        if equation_8(ratio, advantages, mask, low, high).item() >= target:
-            break
-    return low, high
-
-
 def keep_freed_memory() -> None:
-    """Else glibc hands every tensor's pages back, and what is measured of both sides is page faults."""
+    """Otherwise glibc returns the pages of freed tensors, and page faults take most of the time."""
     m_trim_threshold, m_mmap_threshold = -1, -3
     for parameter in (m_trim_threshold, m_mmap_threshold):
         ctypes.CDLL(None).mallopt(parameter, 1 << 30)
 
 
 def medians(**functions) -> dict[str, float]:
-    """CPU milliseconds of each on one core, taken in turns so that all share the machine's moods."""
+    """CPU milliseconds of each on one core, timed in turns, so that another load slows all of them."""
     times: dict[str, list[float]] = {name: [] for name in functions}
     for _ in tqdm(range(REPEATS), desc=" against ".join(functions), leave=False):
         for name, function in functions.items():
@@ -86,28 +63,8 @@ def medians(**functions) -> dict[str, float]:
     return {name: statistics.median(t) for name, t in times.items()}
 
 
-def benchmark_search() -> None:
-    data = batch()
-    search = Search(BapoPolicyLossConfig(target_contribution=0.99), clip_ratio_c=3.0)  # the loop visits all 52 points
-    ratio, advantages = probability_ratio(data["log_prob"], data["old_log_prob"]), data["advantages"]
-
-    def literal():
-        return literal_search(ratio, advantages, data["response_mask"], search.path, 0.99)
-
-    def sums():
-        return search.choose(contribution_sums(ratio.flatten(), advantages.flatten(), search.path)).bounds
-
-    assert literal() == sums()
-    t = medians(literal=literal, sums=sums)
-    print(
-        f"search, {SHAPE[0]} x {SHAPE[1]} tokens, one core: literal loop {t['literal']:.1f} ms, bucket sums "
-        f"{t['sums']:.1f} ms: {t['literal'] / t['sums']:.1f} times faster"
-    )
-
-
 def benchmark_loss() -> None:
-    data, search = batch(), Search(BapoPolicyLossConfig(), clip_ratio_c=3.0)
-
+    data, search = batch(), Search(BapoPolicyLossConfig())
     actor = FSDPActorConfig(
         strategy="fsdp2",
         rollout_n=1,
@@ -122,27 +79,24 @@ def benchmark_loss() -> None:
 
     t = medians(vanilla=lambda: forward_and_backward("vanilla"), bapo=lambda: forward_and_backward("bapo"))
     print(
-        f"loss with search, forward and backward, same tokens: vanilla {t['vanilla']:.1f} ms, bapo "
+        f"loss with search, forward and backward, {SHAPE[0]} x {SHAPE[1]} tokens: vanilla {t['vanilla']:.1f} ms, bapo "
         f"{t['bapo']:.1f} ms: {t['bapo'] / t['vanilla']:.2f} times vanilla"
     )
 
 
-def benchmark_diagnosis() -> None:
-    data, path = batch(), Search(BapoPolicyLossConfig(), clip_ratio_c=3.0).path
+def benchmark_sums() -> None:
+    data, search = batch(), Search(BapoPolicyLossConfig())
     answers = data["response_mask"] / data["response_mask"].sum(-1, keepdim=True)
     tensors = (data["log_prob"], data["old_log_prob"], data["advantages"], answers)
     log_prob, old, advantages, answers = (tensor.flatten() for tensor in tensors)
     ratio = probability_ratio(log_prob, old)
-    bucket = bucket_of(ratio, advantages, path)
+    bucket = bucket_of(ratio, advantages, search.path)
 
     t = medians(
-        bounds=lambda: contribution_sums(ratio, advantages, path),
-        diagnosis=lambda: diagnosis_sums(log_prob, ratio, advantages, answers, bucket, path),
+        search=lambda: search.choose(contribution_sums(ratio, advantages, search.path)),
+        metrics=lambda: diagnosis_sums(log_prob, ratio, advantages, answers, bucket, search.path),
     )
-    print(
-        f"sums for the bounds {t['bounds']:.1f} ms, those of the diagnosis {t['diagnosis']:.1f} ms more for each "
-        f"{SHAPE[0] * SHAPE[1]} tokens"
-    )
+    print(f"of that the search {t['search']:.1f} ms and the sums of its metrics {t['metrics']:.1f} ms")
 
 
 ANSWERS, PROMPT, ANSWER, VOCABULARY = 128, 16, 32, 256
@@ -186,75 +140,53 @@ def tiny_engine(directory: str):
     return engine
 
 
-# old_log_probs, spread of log r, rho_0, numbers of updates on a rollout batch. In the second case the target can be
-# reached, and searches stop inside their paths.
-CASES = [("recomputed", 0.0, 0.4, (1, 2, 4, 8)), ("stale", 0.4, 0.485, (1, 4))]
+def set_old_log_probs(engine, data: TensorDict, spread: float, g: torch.Generator) -> None:
+    """The model's own, so that r = 1, or with a spread of log r as in stale data."""
+    log_prob = no_padding_2_padding(engine.infer_batch(data.copy())["model_output"]["log_probs"], data)
+    log_prob += spread * torch.randn(log_prob.shape, generator=g)
+    data["old_log_probs"] = response_to_nested(log_prob, data["response_mask"])
 
 
-def benchmark_updates() -> None:
-    """U updates on a rollout batch, with verl's loss and with BAPO's."""
-    with tempfile.TemporaryDirectory() as directory:
-        engine, data, g = tiny_engine(directory), rollout_batch(), torch.Generator().manual_seed(0)
-
-        def seconds(policy_loss: PolicyLossConfig, updates: int, spread: float, logged: list[dict]) -> float:
-            output = engine.infer_batch(data.copy())["model_output"]
-            log_prob = no_padding_2_padding(output["log_probs"], data)
-            log_prob += spread * torch.randn(log_prob.shape, generator=g)
-            data["old_log_probs"] = response_to_nested(log_prob, data["response_mask"])
-            actor = dict(strategy="fsdp2", rollout_n=1, ppo_micro_batch_size_per_gpu=1, policy_loss=policy_loss)
-            loss = partial(ppo_loss, config=FSDPActorConfig(**actor))
-            start = time.process_time()
-            logged += [engine.train_batch(part, loss)["metrics"] for part in tu.chunk_tensordict(data, updates)]
-            return time.process_time() - start
-
-        with engine.train_mode():
-            for name, spread, target, counts in CASES:
-                bapo = BapoPolicyLossConfig(target_contribution=target)
-                for updates in counts:
-                    pairs, logged = [], []
-                    for _ in tqdm(range(9), desc=f"{updates} updates", leave=False):
-                        vanilla = seconds(PolicyLossConfig(), updates, spread, [])
-                        pairs.append((seconds(bapo, updates, spread, logged), vanilla))
-                    ratio = statistics.median(with_bapo / without for with_bapo, without in pairs)
-                    inside = statistics.mean(float(0 < m["actor/bapo/steps"].aggregate() < 51) for m in logged)
-                    redone = statistics.mean(m["actor/bapo/redone"].aggregate() for m in logged)
-                    print(
-                        f"{updates} updates on a rollout batch, old_log_probs {name}: {ratio:.2f} times vanilla, "
-                        f"{inside:.0%} stop inside the path, {redone:.0%} redone"
-                    )
+def train(engine, data: TensorDict, policy_loss: PolicyLossConfig, updates: int) -> tuple[float, list[dict]]:
+    """CPU seconds of `updates` updates on a rollout batch, and the metrics of each."""
+    actor = dict(strategy="fsdp2", rollout_n=1, ppo_micro_batch_size_per_gpu=1, policy_loss=policy_loss)
+    loss = partial(ppo_loss, config=FSDPActorConfig(**actor))
+    start = time.process_time()
+    metrics = [engine.train_batch(part, loss)["metrics"] for part in tu.chunk_tensordict(data, updates)]
+    return time.process_time() - start, metrics
 
 
-def update_actor(algorithm: str) -> tuple[float, float]:
-    """Median of verl's `timing_s/update_actor` over the steps after the first, and the share of updates redone."""
-    with tempfile.TemporaryDirectory() as out:
-        script = ROOT / "examples" / "run_bapo_tiny_qwen2_cpu.sh"
-        settings = ["trainer.total_training_steps=8", "trainer.val_before_train=False", "trainer.test_freq=-1"]
-        own = {"VERL_FILE_LOGGER_PATH": f"{out}/metrics.jsonl", "PYTHON": sys.executable, "ALGORITHM": algorithm}
-        with open(f"{out}/log", "w") as log:
-            command = ["bash", str(script), *settings]
-            subprocess.run(command, env=os.environ | own, stdout=log, stderr=log, check=True, timeout=600)
-        steps = [json.loads(line)["data"] for line in open(f"{out}/metrics.jsonl")]
-    redone = statistics.mean(step.get("actor/bapo/redone", 0) for step in steps)
-    return statistics.median(step["timing_s/update_actor"] for step in steps[1:]), redone
-
-
-def benchmark_pipeline() -> None:
-    (vanilla, _), (bapo, redone) = (update_actor(algorithm) for algorithm in tqdm(["", "bapo"], desc="real runs"))
+def benchmark_updates(engine, data: TensorDict, case: str, spread: float, target: float, updates: int) -> None:
+    """The same updates with verl's loss and with BAPO's, in turns."""
+    ratios, logged, g = [], [], torch.Generator().manual_seed(0)
+    for _ in tqdm(range(PAIRS), desc=f"{updates} updates", leave=False):
+        set_old_log_probs(engine, data, spread, g)
+        vanilla, _ = train(engine, data, PolicyLossConfig(), updates)
+        set_old_log_probs(engine, data, spread, g)
+        bapo, metrics = train(engine, data, BapoPolicyLossConfig(target_contribution=target), updates)
+        ratios.append(bapo / vanilla)
+        logged += metrics
+    inside = statistics.mean(float(0 < m["actor/bapo/steps"].aggregate() < 51) for m in logged)
+    redone = statistics.mean(m["actor/bapo/redone"].aggregate() for m in logged)
     print(
-        f"update_actor in the real pipeline: vanilla {vanilla:.2f} s, bapo {bapo:.2f} s: {bapo / vanilla:.2f} times "
-        f"vanilla, {redone:.0%} of the updates redone"
+        f"{updates} updates on a rollout batch, old_log_probs {case}: {statistics.median(ratios):.2f} times vanilla, "
+        f"{inside:.0%} stop inside the path, {redone:.0%} redone"
     )
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pipeline", action="store_true")
+def main() -> None:
     torch.set_num_threads(1)
     keep_freed_memory()
-    arguments = parser.parse_args()
-    benchmark_search()
     benchmark_loss()
-    benchmark_diagnosis()
-    if arguments.pipeline:
-        benchmark_pipeline()  # before the next, whose process group stays in the environment
-    benchmark_updates()
+    benchmark_sums()
+    with tempfile.TemporaryDirectory() as directory:
+        engine, data = tiny_engine(directory), rollout_batch()
+        with engine.train_mode():
+            for updates in (1, 2, 4, 8):
+                benchmark_updates(engine, data, "recomputed", 0.0, 0.4, updates)
+            for updates in (1, 4):  # the target can be reached, and searches stop inside their paths
+                benchmark_updates(engine, data, "stale", 0.4, 0.485, updates)
+
+
+if __name__ == "__main__":
+    main()

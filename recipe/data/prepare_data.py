@@ -28,8 +28,7 @@ from datasets import Dataset, load_dataset
 from datasets.exceptions import DatasetsError
 from tqdm import tqdm
 
-from recipe.common import load_reward, message, row_for_verl, write_together
-from recipe.data.local_copy import FORMATS, DataError, check_copy
+from recipe.common import UserError, load_reward, message, row_for_verl, write_together
 
 INSTRUCTION = (
     "Please reason step by step, and put your final answer within \\boxed{}."  # the words of R1-Distill's card
@@ -37,6 +36,8 @@ INSTRUCTION = (
 PROBLEM_COLUMNS = ("problem", "Problem", "question")
 ANSWER_COLUMNS = ("answer", "Answer")
 ID_COLUMNS = ("id", "ID", "unique_id")
+FORMATS = {".parquet": "parquet", ".json": "json", ".jsonl": "json"}  # of a local copy, and how `datasets` calls them
+LFS_POINTER = b"version https://git-lfs.github.com/"
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,12 @@ class Source:
     hub: str
     split: str
     rows: int  # of the training split, or problems of the test set
-    difficulty: str | None = None  # Skywork: the model that was measured
-    rows_after_filter: int | None = None  # Skywork, a figure at second hand
+    difficulty: str | None = None  # Skywork: the model whose samples the problems are filtered by
 
 
 SOURCES = {
-    "skywork-7b": Source("Skywork/Skywork-OR1-RL-Data", "math", 105_055, "DeepSeek-R1-Distill-Qwen-7B", 48_500),
-    "skywork-32b": Source("Skywork/Skywork-OR1-RL-Data", "math", 105_055, "DeepSeek-R1-Distill-Qwen-32B", 39_200),
+    "skywork-7b": Source("Skywork/Skywork-OR1-RL-Data", "math", 105_055, "DeepSeek-R1-Distill-Qwen-7B"),
+    "skywork-32b": Source("Skywork/Skywork-OR1-RL-Data", "math", 105_055, "DeepSeek-R1-Distill-Qwen-32B"),
     "aime24": Source("Maxwell-Jia/AIME_2024", "train", 30),
     "aime25": Source("math-ai/aime25", "test", 30),
     "math500": Source("HuggingFaceH4/MATH-500", "test", 500),
@@ -63,28 +63,47 @@ def print_count(what: str, count: int, note: str = "") -> None:
     print(f"  {what:<58}{count:>9,}  {note}".rstrip(), flush=True)
 
 
-# --------------------------------------------------------------------------------------------------------------------
-# Reading
-# --------------------------------------------------------------------------------------------------------------------
+def check_copy(path: Path) -> None:
+    """Look for what `datasets` has no clear message for.
+
+    Raises:
+        UserError: for a path of another kind, an empty file, a Git LFS pointer and text that is not UTF-8.
+    """
+    if not path.is_dir() and not (path.is_file() and path.suffix in FORMATS):
+        raise UserError("--source must be a folder or a .parquet, .json or .jsonl file that exists")
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    for file in sorted(file for file in files if file.suffix in FORMATS):
+        content = file.read_bytes()
+        if not content:
+            raise UserError(f"{file} is an empty file")
+        if content.startswith(LFS_POINTER):
+            raise UserError(f"{file} is a Git LFS pointer, not the data: run `git lfs pull` where it was cloned")
+        if file.suffix != ".parquet":
+            try:
+                content.decode()
+            except UnicodeDecodeError as error:
+                raise UserError(f"{file} is not UTF-8: {error}") from error
 
 
 def load(source: Source, path: Path | None) -> Dataset:
-    """The rows of a source, from the hub or a local copy that is checked; at least one.
+    """The rows of a source, from the hub or a local copy; at least one.
 
     Raises:
-        DataError: if there is no hub, or no data set of that split at `path`.
+        UserError: if there is no hub, or no data set of that split at `path`.
     """
+    if path is not None:
+        check_copy(path)
     try:
         rows = _load(source, path)
     except ConnectionError as error:
-        raise DataError(
+        raise UserError(
             f"the Hugging Face hub cannot be reached for {source.hub} ({error}): "
             "bring a copy and name it by --source PATH"
         ) from error
     except (DatasetsError, ValueError, OSError) as error:  # DatasetsError says nothing without its cause
-        raise DataError(f"it cannot be loaded: {' '.join(str(error.__cause__ or error).split())}") from error
+        raise UserError(f"it cannot be loaded: {' '.join(str(error.__cause__ or error).split())}") from error
     if not len(rows):
-        raise DataError("it has 0 rows")
+        raise UserError("it has 0 rows")
     return rows
 
 
@@ -100,14 +119,14 @@ def check_count(name: str, count: int, is_copy: bool) -> str:
     """The count against the known one. A local copy may be a sample.
 
     Raises:
-        DataError: if the hub's differs.
+        UserError: if the hub's differs.
     """
     known = SOURCES[name].rows
     if count == known:
         return "as known"
     if is_copy:
         return f"WARNING: the whole has {known:,}"
-    raise DataError(
+    raise UserError(
         f"the hub's copy has {count:,} rows, not {known:,}: look at what has changed, then take a copy by --source"
     )
 
@@ -156,11 +175,6 @@ def with_instruction(problem: str) -> list[dict]:
     return [message("user", problem if "\\boxed" in problem else f"{problem}\n\n{INSTRUCTION}")]
 
 
-# --------------------------------------------------------------------------------------------------------------------
-# Golds
-# --------------------------------------------------------------------------------------------------------------------
-
-
 def aime_gold(answer: str, changes: Counter) -> str | None:
     r"""An AIME answer as an integer from 0 to 999, None if it is no such integer; counts in `changes` what had to go.
 
@@ -188,29 +202,24 @@ def unreadable(golds: list[str], name: str) -> set[str]:
         return {gold for gold, fine in checked if not fine}
 
 
-# --------------------------------------------------------------------------------------------------------------------
-# Test sets
-# --------------------------------------------------------------------------------------------------------------------
-
-
 def without_repeats(rows: Dataset) -> dict[str, tuple[int, dict]]:
     """Problem to the number and the content of its first row, in the order of the source.
 
     Raises:
-        DataError: for a row without problem or answer, or a problem with two answers.
+        UserError: for a row without problem or answer, or a problem with two answers.
     """
     problems = {}
     for number, row in enumerate(rows):
         problem, answer = problem_of(row), answer_of(row)
         if not problem or not answer:
-            raise DataError(
+            raise UserError(
                 f"row {number} (the first is 0) needs a problem ({', '.join(PROBLEM_COLUMNS)} or "
                 f"extra_info.raw_problem) and an answer ({', '.join(ANSWER_COLUMNS)}, reward_model.ground_truth or a "
                 f"boxed solution); its columns: {columns(row)}"
             )
         before, other = problems.setdefault(problem, (number, row))
         if answer_of(other) != answer:
-            raise DataError(
+            raise UserError(
                 f"rows {before} and {number} (the first is 0) are one problem with two answers, {answer_of(other)!r} "
                 f"and {answer!r}: {problem[:80]!r}"
             )
@@ -221,7 +230,7 @@ def test_set(name: str, rows: Dataset, is_copy: bool) -> list[dict]:
     """Rows for verl of aime24, aime25 or math500.
 
     Raises:
-        DataError: if a row lacks something, if an answer is not one of AIME's or cannot be read by the grader, or if
+        UserError: if a row lacks something, if an answer is not one of AIME's or cannot be read by the grader, or if
             the hub's copy has not as many problems as it is known to have.
     """
     problems, changes = without_repeats(rows), Counter()
@@ -229,7 +238,7 @@ def test_set(name: str, rows: Dataset, is_copy: bool) -> list[dict]:
     for index, (problem, (number, row)) in enumerate(problems.items()):
         gold = aime_gold(answer_of(row), changes) if name.startswith("aime") else answer_of(row)
         if gold is None:
-            raise DataError(
+            raise UserError(
                 f"row {number} (the first is 0): an AIME answer must be an integer from 0 to 999, got "
                 f"{answer_of(row)!r}"
             )
@@ -242,20 +251,15 @@ def test_set(name: str, rows: Dataset, is_copy: bool) -> list[dict]:
     print_count("prompts that asked for a box themselves", sum("\\boxed" in problem for problem in problems))
     print_count("problems", len(problems), check_count(name, len(problems), is_copy))
     if unread := unreadable([row["reward_model"]["ground_truth"] for row in made], name):
-        raise DataError(f"the grader cannot read {len(unread)} of the answers: {', '.join(sorted(unread))}")
+        raise UserError(f"the grader cannot read {len(unread)} of the answers: {', '.join(sorted(unread))}")
     return made
-
-
-# --------------------------------------------------------------------------------------------------------------------
-# Skywork
-# --------------------------------------------------------------------------------------------------------------------
 
 
 def check_skywork(rows: Dataset) -> None:
     """Every row has a prompt, a gold and an index.
 
     Raises:
-        DataError: naming the first row that has not.
+        UserError: naming the first row that lacks one.
     """
     for number, row in enumerate(rows):
         prompt = row.get("prompt")
@@ -267,7 +271,7 @@ def check_skywork(rows: Dataset) -> None:
         missing = [name for name, text in texts.items() if not (isinstance(text, str) and text.strip())]
         missing += ["extra_info.index"] if nested_value(row, "extra_info", "index") is None else []
         if missing:
-            raise DataError(f"row {number} (the first is 0) needs {', '.join(missing)}; its columns: {columns(row)}")
+            raise UserError(f"row {number} (the first is 0) needs {', '.join(missing)}; its columns: {columns(row)}")
 
 
 def skywork_row(row: dict, model: str) -> dict:
@@ -286,19 +290,17 @@ def skywork(name: str, rows: Dataset, is_copy: bool) -> tuple[Dataset, set[str]]
     """Rows for verl of the problems that the model solved in 1 to 15 of 16 samples, and the golds left out.
 
     Raises:
-        DataError: if a row lacks something, if no row is left, or if the hub's copy has not as many rows as it is
+        UserError: if a row lacks something, if no row is left, or if the hub's copy has not as many rows as it is
             known to have.
     """
     check_skywork(rows)
-    source, model = SOURCES[name], SOURCES[name].difficulty
+    model = SOURCES[name].difficulty
     print_count("rows", len(rows), check_count(name, len(rows), is_copy))
     difficulties = [nested_value(extra, "model_difficulty", model) for extra in rows["extra_info"]]
     if None in difficulties:
         print_count(f"rows without a model_difficulty of {model}", difficulties.count(None), "left out")
     kept = [i for i, difficulty in enumerate(difficulties) if difficulty is not None and 1 <= difficulty <= 15]
-    near = abs(len(kept) - source.rows_after_filter) <= 0.01 * source.rows_after_filter
-    known = f"{source.rows_after_filter:,} are said to be, at second hand"
-    print_count(f"1 <= model_difficulty[{model}] <= 15", len(kept), known if near else f"WARNING: about {known}")
+    print_count(f"1 <= model_difficulty[{model}] <= 15", len(kept))
 
     chosen = rows.select(kept)
     golds = [reward_model["ground_truth"] for reward_model in chosen["reward_model"]]
@@ -308,31 +310,24 @@ def skywork(name: str, rows: Dataset, is_copy: bool) -> tuple[Dataset, set[str]]
     print_count("prompts that asked for a box themselves", asked)
     chosen = chosen.select([i for i, gold in enumerate(golds) if gold not in unread])
     if not len(chosen):
-        raise DataError(f"no row is left with 1 <= model_difficulty[{model}] <= 15 and a gold that the grader can read")
+        raise UserError(f"no row is left with 1 <= model_difficulty[{model}] <= 15 and a gold that the grader can read")
     made = chosen.map(lambda row: skywork_row(row, model), remove_columns=chosen.column_names, desc=f"{name}: rows")
     return made, unread
-
-
-# --------------------------------------------------------------------------------------------------------------------
-# Writing
-# --------------------------------------------------------------------------------------------------------------------
 
 
 def prepare(name: str, directory: Path, path: Path | None) -> None:
     """DIR/NAME.parquet, and DIR/NAME.left_out.json where golds were left out.
 
     Raises:
-        DataError: a sentence with the place of the source, which is the file where one file is at fault.
+        UserError: a sentence that begins with the place of the source.
     """
     source = SOURCES[name]
     place = f"{name}, from {path or f'{source.hub}, split {source.split}'}"
     print(place, flush=True)
-    if path is not None:
-        check_copy(path)
     try:
         made, unread = rows_for_verl(name, path)
-    except DataError as error:
-        raise DataError(f"{place}: {error}") from error
+    except UserError as error:
+        raise UserError(f"{place}: {error}") from error
     output, left_out = directory / f"{name}.parquet", directory / f"{name}.left_out.json"
     writers = {output: made.to_parquet}
     if unread:
@@ -375,7 +370,7 @@ def main() -> None:
         args.output.mkdir(parents=True, exist_ok=True)
         for name in args.names:
             prepare(name, args.output, args.source)
-    except (DataError, OSError) as error:  # OSError: the disk is full, or DIR cannot be written
+    except (UserError, OSError) as error:  # OSError: the disk is full, or DIR cannot be written
         sys.exit(str(error))
 
 

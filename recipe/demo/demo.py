@@ -9,7 +9,6 @@ ends (Ctrl-C too), no process of the run is left behind.
 
 import argparse
 import json
-import statistics
 import sys
 import time
 from pathlib import Path
@@ -21,10 +20,9 @@ from bapo_verl.figures import FIGURES, draw_figure, read_run
 from recipe.common import SILENCE_SECONDS, Run, interrupt_on_signals
 
 GRPO_RUNS = Path(__file__).with_name("grpo.parquet")  # of the experiment at commit 78b4995: the same 24 steps
-REWARD, RATE = "critic/score/mean", "actor/lr"
-
+REWARD = "critic/score/mean"
 COLUMNS = {  # what a line of the terminal shows: verl's metric and its format
-    "reward": ("critic/score/mean", ".3f"),
+    "reward": (REWARD, ".3f"),
     "entropy": ("actor/entropy", ".3f"),
     "rho at start": ("actor/bapo/rho_start", ".3f"),
     "rho": ("actor/bapo/rho", ".3f"),
@@ -43,8 +41,9 @@ def new_steps(path: Path, seen: int) -> list[dict]:
 
 
 def line(step: int, data: dict) -> str:
-    cells = [f"{data[m]:>{len(n)}{f}}" if m in data else f"{'-':>{len(n)}}" for n, (m, f) in COLUMNS.items()]
-    return "  ".join([f"{step:>5}", *(f"{c:>7}" for c in cells)])
+    cells = [format(data[metric], style) if metric in data else "-" for metric, style in COLUMNS.values()]
+    widths = [max(7, len(name)) for name in COLUMNS]
+    return "  ".join([f"{step:>5}", *map(str.rjust, cells, widths)])
 
 
 def follow(run: Run) -> None:
@@ -58,7 +57,7 @@ def follow(run: Run) -> None:
                 if seen == 0:
                     tqdm.write("  ".join(["\n step", *(f"{n:>7}" for n in COLUMNS)]))
                 seen += 1
-                if "critic/score/mean" in record["data"]:
+                if REWARD in record["data"]:
                     tqdm.write(line(record["step"], record["data"]))
                 status.set_description_str(f"step {record['step'] + 1}, in all")
             if not running:
@@ -67,7 +66,7 @@ def follow(run: Run) -> None:
             if run.silent():
                 sys.exit(
                     f"nothing logged for {SILENCE_SECONDS} s, so the run was ended: where memory is short Ray kills a "
-                    f"worker, and verl waits for it for ever; the whole log: {run.log}"
+                    f"worker, and verl waits for it forever; the whole log: {run.log}"
                 )
             status.refresh()
             time.sleep(0.5)
@@ -79,9 +78,9 @@ def stored_grpo_runs(lr: float) -> pandas.DataFrame:
     return table[abs(table["lr"] / lr - 1) < 1e-3].sort_values("step")
 
 
-def draw_beside(run: list, grpo: pandas.DataFrame, directory: Path) -> Path:
-    """training.png: the run, and behind its reward the mean of the stored ones, with a band from lowest to highest."""
-    figure, path = draw_figure(FIGURES["training"], {"this run": [run]}), directory / "training.png"
+def draw(logged: list, grpo: pandas.DataFrame, path: Path) -> None:
+    """The run, and behind its reward the mean of the stored ones, with a band from lowest to highest."""
+    figure = draw_figure(FIGURES["training"], {"this run": [logged]})
     if len(grpo):
         reward = figure.axes[0]
         band = [grpo[column] for column in ("reward_lowest", "reward_highest")]
@@ -89,44 +88,30 @@ def draw_beside(run: list, grpo: pandas.DataFrame, directory: Path) -> Path:
         reward.plot(grpo["step"], grpo["reward"], color="0.5", zorder=0, label="stored runs of GRPO")
         reward.legend(fontsize=8, frameon=False)
     figure.savefig(path, dpi=110)
-    return path
 
 
-def draw_and_summarize(run: Run, directory: Path) -> str:
-    """What a reader wants to know first, from the logs; draws training.png on the way."""
-    history = read_run(run.metrics)
-    trained = [(step, data) for step, data in history if "actor/bapo/rho" in data]
-    accuracy = [v for _, data in history for k, v in data.items() if k.startswith("val-core/") and "/acc/mean@" in k]
-    grpo = stored_grpo_runs(trained[-1][1][RATE])
-    rows = []
-    if len(accuracy) > 1:
-        rows.append(("accuracy on the test set", f"{accuracy[0]:.3f} before, {accuracy[-1]:.3f} after"))
-    for name in ("rho_start", "rho", "c_low", "c_high"):
-        values = [data[f"actor/bapo/{name}"] for _, data in trained]
-        rows.append((name, f"mean {statistics.mean(values):.3f}, from {min(values):.3f} to {max(values):.3f}"))
-    rows += [("picture", draw_beside(history, grpo, directory)), ("metrics", run.metrics), ("log", run.log)]
-    return "\n".join([*(f"{name:<26}{value}" for name, value in rows), in_sentences(trained, grpo)])
-
-
-def in_sentences(run: list, grpo: pandas.DataFrame, last: int = 5) -> str:
-    """What the bounds did, and where the run ended beside the stored ones: means over its last steps."""
-    names = ("c_low", "c_high", "rho", "rho_start")
-    low, high, rho, rho_start = (statistics.fmean(data[f"actor/bapo/{name}"] for _, data in run) for name in names)
-    moved = sum(data["actor/bapo/steps"] > 0 for _, data in run)
-    steps = [step for step, _ in run][-last:]
-    reward = statistics.fmean(data[REWARD] for _, data in run[-last:])
-    same = grpo[grpo["step"].isin(steps)]
+def summary(history: pandas.DataFrame, grpo: pandas.DataFrame) -> str:
+    """Accuracy, what the bounds did, and the reward over the last five steps beside that of the stored runs."""
+    accuracy = history.filter(regex="^val-core/.*/acc/mean@").stack()
+    trained = history[history["actor/bapo/rho"].notna()]
+    end, mean = trained.tail(5), trained.filter(like="actor/bapo/").mean()
+    same = grpo[grpo["step"].isin(end.index)]
     comparison = (
         f"In {same['seeds'].iloc[0]} stored runs of GRPO at the same learning rate: {same['reward'].mean():.2f} "
         f"(from {same['reward_lowest'].mean():.2f} to {same['reward_highest'].mean():.2f} at a step)."
         if len(same)
-        else f"There are no stored runs at learning rate {run[-1][1][RATE]:g} and step {steps[-1]}."
+        else "There are no stored runs of GRPO at this learning rate and these steps."
     )
-    return (
-        f"\nThe search moved the bounds in {moved} of {len(run)} steps, to {low:.2f} and {high:.2f} on average.\n"
-        f"Positive tokens had {rho:.3f} of the loss; at the start of the path they would have had {rho_start:.3f}.\n"
-        f"Reward over the last {len(steps)} steps: {reward:.2f}. {comparison}"
-    )
+    lines = [
+        f"The search moved the bounds in {(trained['actor/bapo/steps'] > 0).sum()} of {len(trained)} steps, to "
+        f"{mean['actor/bapo/c_low']:.2f} and {mean['actor/bapo/c_high']:.2f} on average.",
+        f"Positive tokens had {mean['actor/bapo/rho']:.3f} of the loss; at the start of the path they would have had "
+        f"{mean['actor/bapo/rho_start']:.3f}.",
+        f"Reward over the last {len(end)} steps: {end[REWARD].mean():.2f}. {comparison}",
+    ]
+    if len(accuracy) > 1:
+        lines.insert(0, f"Accuracy on the test set: {accuracy.iloc[0]:.3f} before, {accuracy.iloc[-1]:.3f} after.")
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -148,11 +133,12 @@ def main() -> None:
     finally:
         run.end()
     if run.process.returncode:
-        tail = run.log.read_text(errors="replace").splitlines()[-15:]
-        sys.exit(
-            "\n".join([*tail, f"the run failed with exit code {run.process.returncode}; the whole log: {run.log}"])
-        )
-    print("\n" + draw_and_summarize(run, directory))
+        sys.exit(run.failure())
+    logged, picture = read_run(run.metrics), directory / "training.png"
+    history = pandas.DataFrame.from_dict(dict(logged), orient="index")
+    grpo = stored_grpo_runs(history["actor/lr"].dropna().iloc[-1])
+    draw(logged, grpo, picture)
+    print(f"\n{summary(history, grpo)}\npicture  {picture}\nmetrics  {run.metrics}\nlog      {run.log}")
 
 
 if __name__ == "__main__":

@@ -1,2 +1,0 @@
-class EvaluationError(Exception):
-    """A sentence for the user."""

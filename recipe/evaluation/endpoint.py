@@ -9,28 +9,30 @@ import asyncio
 import json
 import os
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import openai
 import pyarrow.parquet
 
-from recipe.common import waiting_bar
-from recipe.evaluation import EvaluationError
+from recipe.common import UserError, waiting_bar
 
 RETRIES = 8  # of a request, after 0.5, 1, 2, .. 8 seconds where the server does not say when
 TIMEOUT = openai.Timeout(3600, connect=10)  # a long answer takes many minutes, and the last token comes with the first
+
+Request = tuple[list[dict], str]  # the messages of the prompt, and the gold
 
 
 def check_url(url: str) -> None:
     """The URL goes into settings.json, so that it must hold no secret.
 
     Raises:
-        EvaluationError: if it is not http(s)://HOST/PATH alone.
+        UserError: if it is not http(s)://HOST/PATH alone.
     """
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc or parts.query:
-        raise EvaluationError("--endpoint must be http(s)://HOST[:PORT]/PATH; a key belongs into OPENAI_API_KEY")
+        raise UserError("--endpoint must be http(s)://HOST[:PORT]/PATH; a key belongs in OPENAI_API_KEY")
 
 
 def request_of(messages: list[dict], settings: dict) -> dict:
@@ -52,13 +54,13 @@ def row_of(answer, messages: list[dict], gold: str, uid: str) -> dict:
     """A line as verl's dump and length_reward_manager.py have it, with the tokens of the prompt.
 
     Raises:
-        EvaluationError: if the text has thoughts whose beginning is in the prompt: where one is cut off, the boxes of
+        UserError: if the text has thoughts whose beginning is in the prompt: where one is cut off, the boxes of
             its thoughts would count as its answer.
     """
     choice = answer.choices[0]
     text = choice.message.content or ""
     if "</think>" in text and "<think>" not in text:
-        raise EvaluationError(
+        raise UserError(
             "the server leaves the model's thoughts in its answers: start it with a reasoning parser "
             "(vllm serve --reasoning-parser deepseek_r1)"
         )
@@ -73,7 +75,7 @@ def row_of(answer, messages: list[dict], gold: str, uid: str) -> dict:
     }
 
 
-def sentence(error: openai.OpenAIError, settings: dict) -> str:
+def explanation(error: openai.OpenAIError, settings: dict) -> str:
     """What the user can do about it. The server's own words on a refused key may quote the key, and stay out."""
     url, model = settings["endpoint"], settings["model"]
     match error:
@@ -86,13 +88,13 @@ def sentence(error: openai.OpenAIError, settings: dict) -> str:
         case openai.APIConnectionError():
             return f"no server at {url}: {error.__cause__ or error}"
         case openai.RateLimitError():
-            return f"{url} refuses more requests after {RETRIES} retries: lower --concurrency, or see to your quota"
+            return f"{url} refuses more requests after {RETRIES} retries: lower --concurrency, or check your quota"
         case openai.APIStatusError():
             return f"{url} answers HTTP {error.status_code}: {error.message}"
     return f"{url}: {error}"
 
 
-def kept(dump: Path) -> list[dict]:
+def saved_answers(dump: Path) -> list[dict]:
     """The answers of an interrupted run; half a line at the end is cut away."""
     if not dump.exists():
         return []
@@ -102,11 +104,11 @@ def kept(dump: Path) -> list[dict]:
     return [json.loads(line) for line in whole.split(b"\n")[:-1]]
 
 
-async def ask(requests: dict[str, tuple[list[dict], str]], settings: dict, concurrency: int, dump: Path, bar) -> None:
-    """One answer for each uid: (messages, gold), `concurrency` at a time.
+async def ask(requests: dict[str, Request], settings: dict, concurrency: int, save: Callable[[dict], None]) -> None:
+    """Ask for one answer to each uid's request, `concurrency` at a time; `save` gets each row at once.
 
     Raises:
-        EvaluationError: of the first failure, after the answers under way, which are paid for.
+        UserError: of the first failure, after the answers under way, which are paid for.
     """
     todo = deque(requests.items())
     client = openai.AsyncOpenAI(
@@ -116,44 +118,30 @@ async def ask(requests: dict[str, tuple[list[dict], str]], settings: dict, concu
         timeout=TIMEOUT,
     )
 
-    async def worker(lines) -> None:
+    async def worker() -> None:
         while todo:
             uid, (messages, gold) = todo.popleft()
             try:
                 answer = await client.chat.completions.create(**request_of(messages, settings))
-                row = row_of(answer, messages, gold, uid)
-            except openai.OpenAIError as error:
-                todo.clear()
-                raise EvaluationError(sentence(error, settings)) from None
-            except EvaluationError:
+                save(row_of(answer, messages, gold, uid))
+            except Exception:
                 todo.clear()
                 raise
-            lines.write(json.dumps(row) + "\n")
-            lines.flush()
-            spent(bar, row)
 
     async with client:
-        with open(dump, "a") as lines:
-            ends = await asyncio.gather(*(worker(lines) for _ in range(concurrency)), return_exceptions=True)
+        ends = await asyncio.gather(*(worker() for _ in range(concurrency)), return_exceptions=True)
     for failure in filter(None, ends):
-        raise failure
-
-
-def spent(bar, row: dict) -> None:
-    """One answer more, and the tokens so far, on the bar."""
-    bar.tokens = getattr(bar, "tokens", 0) + row["prompt_tokens"] + row["response_tokens"]
-    bar.set_postfix_str(f"{bar.tokens:,} tokens", refresh=False)
-    bar.update(1)
+        raise UserError(explanation(failure, settings)) if isinstance(failure, openai.OpenAIError) else failure
 
 
 def generate(name: str, data: Path, unfinished: Path, settings: dict, concurrency: int) -> None:
     """Ask for every answer of a test set that `unfinished`/generations.jsonl does not have.
 
     Raises:
-        EvaluationError: if the server refuses, or is not there.
+        UserError: if the server refuses, or is not there.
     """
     dump = unfinished / "generations.jsonl"
-    rows = kept(dump)
+    rows = saved_answers(dump)
     have = {row["uid"] for row in rows}
     problems = pyarrow.parquet.read_table(data, columns=["prompt", "reward_model"]).to_pylist()
     requests = {
@@ -161,11 +149,21 @@ def generate(name: str, data: Path, unfinished: Path, settings: dict, concurrenc
         for problem, row in enumerate(problems)
         for sample in range(settings["samples"])
     }
-    missing = {uid: request for uid, request in requests.items() if uid not in have}
-    with waiting_bar(len(requests), "answer", name) as bar:
-        for row in rows:
-            spent(bar, row)
-        asyncio.run(ask(missing, settings, concurrency, dump, bar))
-    rows = kept(dump)
-    prompt, response = (sum(row[key] for row in rows) for key in ("prompt_tokens", "response_tokens"))
-    print(f"{name}: {len(rows)} answers, {prompt:,} tokens of prompts and {response:,} of answers", flush=True)
+
+    def tokens(of: str) -> int:
+        return sum(row[f"{of}_tokens"] for row in rows)
+
+    with open(dump, "a") as lines, waiting_bar(len(requests), "answer", name) as bar:
+
+        def save(row: dict) -> None:
+            lines.write(json.dumps(row) + "\n")
+            lines.flush()
+            rows.append(row)
+            bar.set_postfix_str(f"{tokens('prompt') + tokens('response'):,} tokens", refresh=False)
+            bar.update(1)
+
+        bar.update(len(rows))
+        missing = {uid: request for uid, request in requests.items() if uid not in have}
+        asyncio.run(ask(missing, settings, concurrency, save))
+    answers = f"{len(rows)} answers, {tokens('prompt'):,} tokens of prompts and {tokens('response'):,} of answers"
+    print(f"{name}: {answers}", flush=True)

@@ -27,14 +27,24 @@ import sys
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet
 from tqdm import tqdm
 
-from recipe.common import REWARD, Run, as_markdown, interrupt_on_signals, load_reward, waiting_bar, write_whole
-from recipe.evaluation import EvaluationError, endpoint
-from recipe.evaluation.scores import Sample, as_text, published, quoted_table, reason_table, score_table, statistics
+from recipe.common import (
+    REWARD,
+    Run,
+    UserError,
+    as_markdown,
+    interrupt_on_signals,
+    load_reward,
+    waiting_bar,
+    write_together,
+)
+from recipe.evaluation import endpoint
+from recipe.evaluation.scores import Sample, published, reason_table, score_table, statistics
 
 CONFIG = Path(__file__).resolve().parents[1] / "config"
 SETTINGS = {  # what decides the answers, by verl's key; the hardware does not
@@ -47,11 +57,6 @@ SETTINGS = {  # what decides the answers, by verl's key; the hardware does not
     "max_response_tokens": "data.max_response_length",
     "chat_template_arguments": "data.apply_chat_template_kwargs",
 }
-
-
-# --------------------------------------------------------------------------------------------------------------------
-# Generation
-# --------------------------------------------------------------------------------------------------------------------
 
 
 def compose(overrides: list[str]) -> dict:
@@ -76,12 +81,12 @@ def check_finished(directory: Path, settings: dict) -> None:
     """A finished directory is taken as it is, or refused: never mixed, never removed.
 
     Raises:
-        EvaluationError: if it was made with other settings.
+        UserError: if it was made with other settings.
     """
     made_with = json.loads((directory / "settings.json").read_text())
     for name, value in settings.items():
         if made_with.get(name) != value:
-            raise EvaluationError(
+            raise UserError(
                 f"{directory} was generated with {name}={made_with.get(name)}, not {value}: "
                 "choose another -o, or remove that directory"
             )
@@ -127,7 +132,7 @@ def generate(name: str, data: Path, output: Path, settings: dict, overrides: lis
     """One run of verl; output/name appears when its dump is complete.
 
     Raises:
-        EvaluationError: if verl failed or lost an answer.
+        UserError: if verl failed or lost an answer.
     """
     unfinished = output / f".{name}-unfinished"
     shutil.rmtree(unfinished, ignore_errors=True)  # what an interrupted run left
@@ -139,8 +144,7 @@ def generate(name: str, data: Path, output: Path, settings: dict, overrides: lis
     finally:
         run.end()
     if run.process.returncode:
-        tail = "\n".join(run.log.read_text(errors="replace").splitlines()[-15:])
-        raise EvaluationError(f"{tail}\n{name}: verl failed with exit code {run.process.returncode}; log: {run.log}")
+        raise UserError(run.failure())
     for counter in unfinished.glob(".answered-*"):
         counter.unlink()
     (unfinished / "0.jsonl").rename(unfinished / "generations.jsonl")
@@ -153,7 +157,7 @@ def ask(name: str, data: Path, output: Path, settings: dict, concurrency: int) -
     """`generate` from a server: goes on with the answers of an interrupted run of the same settings.
 
     Raises:
-        EvaluationError: if those are of other settings, or the server refuses.
+        UserError: if those are of other settings, or the server refuses.
     """
     unfinished = output / f".{name}-asked"
     if unfinished.exists():
@@ -165,11 +169,6 @@ def ask(name: str, data: Path, output: Path, settings: dict, concurrency: int) -
     unfinished.rename(output / name)
 
 
-# --------------------------------------------------------------------------------------------------------------------
-# Scoring
-# --------------------------------------------------------------------------------------------------------------------
-
-
 def problem_of(row: dict) -> str:
     """verl names an answer PROBLEM_SAMPLE_TURN."""
     return row["uid"].rsplit("_", 2)[0]
@@ -179,14 +178,14 @@ def read_generations(directory: Path) -> list[dict]:
     """The answers of one test set, all of them.
 
     Raises:
-        EvaluationError: if any is missing.
+        UserError: if any is missing.
     """
     settings = json.loads((directory / "settings.json").read_text())
     with open(directory / "generations.jsonl") as lines:  # splitlines would cut at U+2028 too, which JSON keeps
         rows = [json.loads(line) for line in lines]
     per_problem = Counter(map(problem_of, rows))
     if len(per_problem) != settings["problems"] or set(per_problem.values()) != {settings["samples"]}:
-        raise EvaluationError(
+        raise UserError(
             f"{directory / 'generations.jsonl'} has {len(rows)} answers to {len(per_problem)} problems, not "
             f"{settings['samples']} to each of {settings['problems']}: train.log beside it may say why verl lost some"
         )
@@ -236,17 +235,10 @@ def captions(results: dict[str, dict]) -> list[str]:
     return lines
 
 
-def report(results: dict[str, dict], reasons: tuple[str, ...], draw) -> str:
-    """The tables, drawn as text or as Markdown."""
-    parts = [
-        draw(score_table(results)),
-        *captions(results),
-        "verdicts, in percent",
-        draw(reason_table(results, reasons)),
-    ]
-    if quoted := quoted_table(list(results)):
-        parts += ["quoted from the same Table 1, not run", draw(quoted)]
-    return "\n\n".join(parts) + "\n"
+def report(results: dict[str, dict]) -> str:
+    """The tables and what explains them, as Markdown."""
+    scores, verdicts = as_markdown(score_table(results)), as_markdown(reason_table(results))
+    return "\n\n".join([scores, *captions(results), "verdicts, in percent", verdicts]) + "\n"
 
 
 def parse_args() -> argparse.Namespace:
@@ -272,7 +264,7 @@ def evaluate(output: Path, data: list[Path], overrides: list[str], served: dict 
     """`served` has the `endpoint`, `model` and `reasoning_effort` of a served model."""
     for path in data:
         if not path.is_file():
-            raise EvaluationError(f"--data {path} is not there: recipe.data.prepare_data makes it")
+            raise UserError(f"--data {path} is not there: recipe.data.prepare_data makes it")
     if served:
         endpoint.check_url(served["endpoint"])
         overrides = [override("actor_rollout_ref.model.path", served["model"]), *overrides]
@@ -289,13 +281,13 @@ def evaluate(output: Path, data: list[Path], overrides: list[str], served: dict 
 
     finished = sorted(path.parent for path in output.glob("[!.]*/generations.jsonl"))
     if not finished:
-        raise EvaluationError(f"-o {output} holds no generations, and no --data names what to generate")
+        raise UserError(f"-o {output} holds no generations, and no --data names what to generate")
     reward = load_reward()
     results = {directory.name: score(directory, reward) for directory in finished}
-    reasons = tuple(dict.fromkeys(reason for result in results.values() for reason in result["reasons"]))
-    write_whole(output / "results.json", lambda path: path.write_text(json.dumps(results, indent=2) + "\n"))
-    write_whole(output / "results.md", lambda path: path.write_text(report(results, reasons, as_markdown)))
-    print("\n" + report(results, reasons, as_text))
+    page, numbers = report(results), json.dumps(results, indent=2) + "\n"
+    texts = {output / "results.md": page, output / "results.json": numbers}
+    write_together({path: partial(Path.write_text, data=text) for path, text in texts.items()})
+    print("\n" + page)
     print(f"also in {output}/results.md and results.json")
 
 
@@ -309,7 +301,7 @@ def main() -> None:
             "reasoning_effort": args.reasoning_effort,
         }
         evaluate(args.output.resolve(), args.data, args.overrides, served, args.concurrency)
-    except (EvaluationError, OSError) as error:  # OSError: the disk is full, or DIR cannot be written
+    except (UserError, OSError) as error:  # OSError: the disk is full, or DIR cannot be written
         sys.exit(str(error))
     except KeyboardInterrupt:
         print("\ninterrupted: the same command generates what is missing", flush=True)

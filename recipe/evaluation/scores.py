@@ -18,7 +18,7 @@ SEED = 0
 
 @dataclass(frozen=True)
 class Sample:
-    """One graded answer. `vote` is the normalised answer, None where there is none."""
+    """One graded answer. `vote` is the normalized answer, None where there is none."""
 
     problem: str
     correct: bool
@@ -26,11 +26,6 @@ class Sample:
     reason: str
     tokens: int
     cut_off: bool
-
-
-# --------------------------------------------------------------------------------------------------------------------
-# Statistics
-# --------------------------------------------------------------------------------------------------------------------
 
 
 def average(counts: list[tuple[int, int]]) -> float:
@@ -103,12 +98,9 @@ def statistics(samples: list[Sample]) -> dict:
     }
 
 
-# --------------------------------------------------------------------------------------------------------------------
-# Published numbers: arXiv 2510.18927, Table 1, avg@16 in percent. It does not state its sampling.
-# --------------------------------------------------------------------------------------------------------------------
-
-# Public weights by name on the hub, served systems by MODEL-EFFORT: a run of ours stands beside its row.
-RUNNABLE = {
+# arXiv 2510.18927, Table 1: avg@16 in percent, sampling not stated. Public weights by their name on the hub, served
+# systems by MODEL-EFFORT.
+PUBLISHED = {
     "DeepSeek-R1-Distill-Qwen-7B": {"aime24": 54.2, "aime25": 38.4},
     "Light-R1-7B-DS": {"aime24": 59.1, "aime25": 44.2},
     "AReaL-boba-RL-7B": {"aime24": 61.9, "aime25": 48.3},
@@ -124,15 +116,6 @@ RUNNABLE = {
     "o3-mini-medium": {"aime24": 79.6, "aime25": 76.7},
 }
 
-# No public weights, or a preview whose name may now be another model: quoted, never beside a run.
-QUOTED = {
-    "BP-Math-7B, GRPO": {"aime24": 69.2, "aime25": 59.2},
-    "BP-Math-7B, BAPO": {"aime24": 70.8, "aime25": 62.5},
-    "BP-Math-32B, GRPO": {"aime24": 84.6, "aime25": 78.8},
-    "BP-Math-32B, BAPO": {"aime24": 87.1, "aime25": 80.0},
-    "Gemini-2.5-Flash-Thinking-0520": {"aime24": 82.3, "aime25": 72.0},
-}
-
 
 def published(model: str, data_set: str) -> float | None:
     """The published avg@16 of a model, in percent, by the name of its hub id, directory or cache folder.
@@ -142,12 +125,7 @@ def published(model: str, data_set: str) -> float | None:
     >>> published("Qwen/QwQ-32B-Preview", "aime24")
     """
     names = {part.split("--")[-1].lower() for part in PurePath(model).parts}
-    return next((row.get(data_set) for name, row in RUNNABLE.items() if name.lower() in names), None)
-
-
-# --------------------------------------------------------------------------------------------------------------------
-# Tables
-# --------------------------------------------------------------------------------------------------------------------
+    return next((row.get(data_set) for name, row in PUBLISHED.items() if name.lower() in names), None)
 
 
 def percent(share: float) -> str:
@@ -156,43 +134,27 @@ def percent(share: float) -> str:
 
 def score_table(results: dict[str, dict]) -> Table:
     """One row per data set; scores and shares in percent."""
-    header = "data set,problems,n,avg@n,95%,published,pass@n,maj@n,mean tokens,cut off".split(",")
-    rows = []
-    for name, result in results.items():
-        low, high = result["interval"]
-        rows.append(
-            [
-                name,
-                str(result["problems"]),
-                str(result["samples"]),
-                percent(result["average"]),
-                f"{percent(low)} to {percent(high)}",
-                "-" if result["published"] is None else str(result["published"]),
-                percent(result["pass_at_k"][str(result["samples"])]),
-                percent(result["majority"]),
-                f"{result['tokens']:.0f}",
-                percent(result["cut_off"]),
-            ]
-        )
-    return [header, *rows]
+    return [
+        {
+            "data set": name,
+            "problems": str(result["problems"]),
+            "n": str(result["samples"]),
+            "avg@n": percent(result["average"]),
+            "95%": " to ".join(map(percent, result["interval"])),
+            "published": "-" if result["published"] is None else str(result["published"]),
+            "pass@n": percent(result["pass_at_k"][str(result["samples"])]),
+            "maj@n": percent(result["majority"]),
+            "mean tokens": f"{result['tokens']:.0f}",
+            "cut off": percent(result["cut_off"]),
+        }
+        for name, result in results.items()
+    ]
 
 
-def reason_table(results: dict[str, dict], reasons: tuple[str, ...]) -> Table:
-    """Share of each verdict, in percent."""
-    rows = [[name, *(percent(result["reasons"].get(r, 0)) for r in reasons)] for name, result in results.items()]
-    return [["data set", *reasons], *rows]
-
-
-def quoted_table(data_sets: list[str]) -> Table | None:
-    """The quoted rows, where a data set of theirs was evaluated."""
-    shared = [name for name in data_sets if any(name in row for row in QUOTED.values())]
-    if not shared:
-        return None
-    return [["model", *shared], *([model, *(str(row[name]) for name in shared)] for model, row in QUOTED.items())]
-
-
-def as_text(table: Table) -> str:
-    """First column to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in table]
-    return "\n".join(lines)
+def reason_table(results: dict[str, dict]) -> Table:
+    """Share of each verdict that was given, in percent."""
+    reasons = dict.fromkeys(reason for result in results.values() for reason in result["reasons"])
+    return [
+        {"data set": name, **{reason: percent(result["reasons"].get(reason, 0)) for reason in reasons}}
+        for name, result in results.items()
+    ]

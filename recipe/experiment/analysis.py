@@ -17,7 +17,7 @@ from recipe.experiment.design import Plan, best_rate
 RUN = ["method", "lr", "seed"]
 
 
-def summarised(evaluations: pandas.DataFrame, updates: pandas.DataFrame, outcomes: dict) -> pandas.DataFrame:
+def summarize(evaluations: pandas.DataFrame, updates: pandas.DataFrame, outcomes: dict) -> pandas.DataFrame:
     """A row for each run: its outcomes, and the means of its updates."""
     rows = []
     for key, group in evaluations.groupby(RUN):
@@ -68,7 +68,7 @@ class Results:
 
     def __init__(self, evaluations: pandas.DataFrame, updates: pandas.DataFrame, plan: Plan):
         self.plan, self.evaluations, self.updates = plan, evaluations, updates
-        self.runs = summarised(evaluations, updates, plan.design["outcomes"])
+        self.runs = summarize(evaluations, updates, plan.design["outcomes"])
         choosing = self.runs["seed"].isin(plan.seeds)
         self.chosen, self.judged = self.runs[choosing], self.runs[~choosing]
 
@@ -101,21 +101,18 @@ class Results:
         return list(takewhile(lambda look: all(seeds.issuperset(look["seeds"]) for seeds in made), self.plan.looks))
 
     def claims(self) -> list[dict]:
-        """Each claim with its runs, difference and verdict: p is corrected by Holm over all claims of the design.
+        """Each claim with the runs of its looks, their difference and the verdict.
 
-        From the runs of its looks alone, or from all there are before the first.
+        p is corrected by Holm over all claims of the design. Before its first look a claim has no difference.
         """
         found = []
         for claim in self.plan.design["claims"]:
             looks = self.looks(claim)
+            seeds = [seed for look in looks for seed in look["seeds"]]
             groups = [self.at(method, claim["at"]) for method in claim["pair"]]
-            if looks:
-                groups = [rows[rows["seed"].isin([s for look in looks for s in look["seeds"]])] for rows in groups]
-            values = [rows[claim["outcome"]].dropna().to_numpy() for rows in groups]
-            alpha = looks[-1]["alpha"] if looks else 0.05
-            difference = welch(*values, alpha) if min(map(len, values)) > 1 else None
-            counts = [len(x) for x in values]
-            found.append(claim | {"runs": counts, "looks": looks, "alpha": alpha, "difference": difference})
+            values = [rows[rows["seed"].isin(seeds)][claim["outcome"]].dropna().to_numpy() for rows in groups]
+            difference = welch(*values, looks[-1]["alpha"]) if looks else None
+            found.append(claim | {"runs": [len(x) for x in values], "looks": looks, "difference": difference})
         ps = [claim["difference"].p if claim["looks"] else 1.0 for claim in found]
         for claim, p in zip(found, multipletests(ps, method="holm")[1], strict=True):
             if not claim["looks"]:
@@ -124,7 +121,7 @@ class Results:
                 claim["verdict"] = "none: the gate is not passed"
             else:
                 margin = self.plan.design["margin"][claim["outcome"]]
-                claim["verdict"] = verdict(claim["difference"], p, claim["alpha"], margin)
+                claim["verdict"] = verdict(claim["difference"], p, claim["looks"][-1]["alpha"], margin)
         return found
 
 

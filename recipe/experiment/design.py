@@ -34,15 +34,11 @@ def fixed(bounds: list[float]) -> dict:
 
 
 class Plan:
-    """The design, and what follows from the runs that choose. `chosen`: the summaries of those."""
+    """The design. `chosen`, in its methods, are the summaries of the runs that choose the learning rates."""
 
-    def __init__(self, design: dict):
-        self.design = design
-        self.methods, self.seeds = design["methods"], design["seeds"]
-
-    @classmethod
-    def read(cls) -> "Plan":
-        return cls(yaml.safe_load(DESIGN.read_text()))
+    def __init__(self):
+        self.design = design = yaml.safe_load(DESIGN.read_text())
+        self.methods, self.seeds, self.looks = design["methods"], design["seeds"], design["looks"]
 
     def run(self, method: str, lr: float, seed: int) -> PlannedRun:
         own = self.methods[method]
@@ -66,10 +62,6 @@ class Plan:
                 if unknown := [method for method in stage["methods"] if method not in set(chosen["method"])]:
                     chosen = yield from self.choose(unknown, chosen, summaries)
                 yield self.judging(stage["methods"], stage["at"], chosen, look["seeds"])
-
-    @property
-    def looks(self) -> list[dict]:
-        return self.design["looks"]
 
     def choose(self, methods: list[str], before: pandas.DataFrame, summaries: Summaries) -> Iterator[list[PlannedRun]]:
         """The runs that choose the rates of these methods, and those of grids that had to grow."""

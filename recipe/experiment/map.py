@@ -27,9 +27,8 @@ GROUPS, ANSWERS, SIGMA = 64, 8, 0.5  # of a mini-batch; standard deviation of th
 LENGTH_RATIOS = np.linspace(1.0, 2.0, 21)  # L-/L+, failed to right
 CLIPPED = (0.005, 0.02, 0.05, 0.1)  # actor/pg_clipfrac of GRPO
 STOPS = {"start: [0.6, 1.2]": "0.85", "inside the path": "#E69F00", "end: [0.9, 3.0]": "#0072B2"}
-DUAL_CLIP = 3.0  # verl's default
 UPDATES = 200  # for each point of the map
-RATE, STEPS, MEASURED = 2e-4, 48, 64  # of the run, and the updates at its end whose tokens are taken
+RATE, STEPS, LAST_UPDATES = 2e-4, 48, 64  # of the run, and the updates at its end whose tokens are taken
 
 
 class LogRatios(NamedTuple):
@@ -59,14 +58,14 @@ class Recorder(Search):
         return super().now(tokens, group)
 
 
-def measured() -> LogRatios:
-    """Of the last updates of a run of GRPO."""
-    run = trainer.Run(trainer.Setting(**Plan.read().run("grpo", RATE, seed=0).setting))
-    run.policy.search = recorder = Recorder(run.policy.search.config, DUAL_CLIP)
+def ratios_of_a_run() -> LogRatios:
+    """The log-ratios in the last updates of a run of GRPO, which it trains."""
+    run = trainer.Run(trainer.Setting(**Plan().run("grpo", RATE, seed=0).setting))
+    run.policy.search = recorder = Recorder(run.policy.search.config)
     for _ in range(STEPS):
         run.step()
     ratio, advantages = (
-        torch.cat([getattr(tokens, name)[tokens.mask] for tokens in recorder.seen[-MEASURED:]])
+        torch.cat([getattr(tokens, name)[tokens.mask] for tokens in recorder.seen[-LAST_UPDATES:]])
         for name in ("ratio", "advantages")
     )
     return LogRatios(ratio[advantages > 0].log(), ratio[advantages < 0].log())
@@ -92,7 +91,7 @@ def shares(search: Search, ratios: LogRatios, batches: list[tuple[float, float]]
         ContributionSums(*(right * p + failed * n for p, n in zip(positive, negative, strict=True)))
         for right, failed in batches
     )
-    steps = np.array([search.choose(of).steps for of in sums])
+    steps = np.array([search.choose(of_batch).steps for of_batch in sums])
     start, end = (steps == 0).mean(), (steps == len(search.path.low) - 1).mean()
     return np.array([start, 1 - start - end, end])
 
@@ -103,7 +102,7 @@ def draw(ratios: LogRatios) -> Figure:
     figure = Figure(figsize=(10, 4), layout="constrained")
     grid = figure.subplots(2, len(CLIPPED), sharex=True, sharey=True)
     for row, contribution in enumerate(("value", "gradient")):
-        search = Search(BapoPolicyLossConfig(contribution=contribution), DUAL_CLIP)
+        search = Search(BapoPolicyLossConfig(contribution=contribution))
         grid[row, 0].set_ylabel(f"{contribution}\nshare of updates")
         for axes, clipped in zip(grid[row], CLIPPED, strict=True):
             found = [
@@ -121,4 +120,4 @@ def draw(ratios: LogRatios) -> Figure:
 
 
 if __name__ == "__main__":
-    draw(measured()).savefig(PICTURE, dpi=80)
+    draw(ratios_of_a_run()).savefig(PICTURE, dpi=80)

@@ -1,6 +1,6 @@
 """Tables and figures of README.md beside it, from evaluations.parquet and updates.parquet. Trains nothing.
 
-python -m recipe.experiment.report      draws *.png, writes the tables of the page and a paragraph of the root's README
+python -m recipe.experiment.report      draws the figures, writes the tables and a paragraph of the root's README
 """
 
 import re
@@ -11,7 +11,7 @@ import numpy as np
 import pandas
 from matplotlib.figure import Figure
 
-from recipe.common import as_markdown
+from recipe.common import Table, as_markdown
 from recipe.experiment.analysis import RUN, Difference, Results
 from recipe.experiment.design import Plan
 from recipe.experiment.run import EVALUATIONS, UPDATES
@@ -20,7 +20,7 @@ PAGE = Path(__file__).with_name("README.md")
 README = PAGE.parents[2] / "README.md"
 OUTCOMES = {"reward": "reward at the end", "entropy_matched": "entropy at reward 0.7"}
 AT = {1: "at each one's best rate", 2: "at twice the best rate"}
-COLOURS = ["black", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"]
+COLORS = ["black", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"]
 
 
 def label(results: Results, method: str) -> str:
@@ -41,50 +41,55 @@ def number(values: pandas.Series | np.ndarray, digits: int = 3) -> str:
     return f"{values.mean():.{digits}f}{spread}"
 
 
-def claims_table(results: Results) -> str:
-    rows = [["difference", "of", "runs", "interval", "expected", "verdict"]]
-    for claim in results.claims():
-        first, second = (label(results, name) for name in claim["pair"])
-        of = f"{OUTCOMES[claim['outcome']]}, {AT[claim['at']]}"
-        runs = " and ".join(map(str, claim["runs"]))
-        found = interval(claim["difference"])
-        rows.append([f"{first} minus {second}", of, runs, found, claim["expected"], claim["verdict"]])
-    return as_markdown(rows)
+def claims_table(results: Results) -> Table:
+    return [
+        {
+            "difference": " minus ".join(label(results, method) for method in claim["pair"]),
+            "of": f"{OUTCOMES[claim['outcome']]}, {AT[claim['at']]}",
+            "runs": " and ".join(map(str, claim["runs"])),
+            "interval": interval(claim["difference"]),
+            "expected": claim["expected"],
+            "verdict": claim["verdict"],
+        }
+        for claim in results.claims()
+    ]
 
 
-def rates_table(results: Results) -> str:
+def rates_table(results: Results) -> Table:
     """Reward, and pg_clipfrac in brackets, of the runs that choose."""
     rates = sorted(results.chosen["lr"].unique())
-    rows = [["method", *(f"{rate:g}" for rate in rates)]]
+    rows = []
     for method in results.plan.methods:
         means = results.chosen[results.chosen["method"] == method].groupby("lr")[["reward", "pg_clipfrac"]].mean()
         cells = {rate: f"{reward:.3f} ({clipped:.3f})" for rate, reward, clipped in means.itertuples()}
         best = results.best_rate(method)
         marked = cells | ({best: f"**{cells[best]}**"} if best else {})
-        rows.append([label(results, method), *(marked.get(rate, "") for rate in rates)])
-    return as_markdown(rows)
+        rows.append({"method": label(results, method)} | {f"{rate:g}": marked.get(rate, "") for rate in rates})
+    return rows
 
 
-def methods_table(results: Results) -> str:
+def methods_table(results: Results) -> Table:
     """The runs that judge, at each method's best rate and at twice that."""
     columns = {
         "reward": "reward",
-        "pass_at_8": "pass@8",
+        "pass@8": "pass_at_8",
         "entropy": "entropy",
-        "entropy_matched": "entropy at reward 0.7",
+        "entropy at reward 0.7": "entropy_matched",
         "drop": "drop",
-        "pg_clipfrac": "`pg_clipfrac`",
+        "`pg_clipfrac`": "pg_clipfrac",
     }
-    rows = [["method", "rate", "runs", *columns.values(), "collapsed", "steps to 85%", "start / inside / end"]]
-    for method in results.plan.methods:
+    rows = []
+    for method, kind in results.plan.methods.items():
         for rate, group in results.judged[results.judged["method"] == method].groupby("lr"):
-            values = [number(group[column]) for column in columns]
-            collapsed = f"{(group['drop'] > results.plan.design['outcomes']['collapse']).sum()} of {len(group)}"
-            stops = [f"{group[name].mean():.0%}" for name in ("at_start", "inside", "at_end")]
-            where = " / ".join(stops) if "policy_loss" in results.plan.methods[method] else ""
-            row = [label(results, method), f"{rate:g}", str(len(group)), *values, collapsed]
-            rows.append([*row, number(results.steps_to(group), 0), where])
-    return as_markdown(rows)
+            collapsed = (group["drop"] > results.plan.design["outcomes"]["collapse"]).sum()
+            stops = " / ".join(f"{group[name].mean():.0%}" for name in ("at_start", "inside", "at_end"))
+            rows.append(
+                {"method": kind["label"], "rate": f"{rate:g}", "runs": str(len(group))}
+                | {title: number(group[column]) for title, column in columns.items()}
+                | {"collapsed": f"{collapsed} of {len(group)}", "steps to 85%": number(results.steps_to(group), 0)}
+                | {"start / inside / end": stops if "policy_loss" in kind else ""}
+            )
+    return rows
 
 
 def wrapped(text: str) -> str:
@@ -140,16 +145,16 @@ def curves_figure(results: Results) -> Figure:
         ("reward", "entropy", 1, "entropy in nats over reward, at the best rate"),
     ]
     for axes, (x, y, factor, title) in zip(figure.subplots(1, 3), panels, strict=True):
-        for method, colour in zip(results.plan.methods, COLOURS, strict=True):
+        for method, color in zip(results.plan.methods, COLORS, strict=True):
             runs = results.at(method, factor)[RUN]
             if not len(runs):
                 continue
             curves = results.evaluations.merge(runs, on=RUN)
             for _, one in curves.groupby("seed"):
-                axes.plot(one[x], one[y], color=colour, linewidth=0.6, alpha=0.35)
+                axes.plot(one[x], one[y], color=color, linewidth=0.6, alpha=0.35)
             mean = curves.groupby("step", as_index=False)[["reward", "entropy"]].mean()
             name = f"{label(results, method)}, {factor * results.best_rate(method):g} ({len(runs)})"
-            axes.plot(mean[x], mean[y], "o-", color=colour, label=name, markersize=3)
+            axes.plot(mean[x], mean[y], "o-", color=color, label=name, markersize=3)
         axes.set_title(title, fontsize=10)
         axes.set_xlabel(x)
         axes.grid(alpha=0.3)
@@ -169,8 +174,8 @@ def bounds_figure(results: Results) -> Figure:
         rows = rows[np.isclose(rows["lr"], rate)].reset_index(drop=True)
         for row, bound in enumerate(("c_high", "c_low")):
             over, against = grid[row, 2 * column], grid[row, 2 * column + 1]
-            over.plot(rows.index + 1, rows[bound], ".", color=COLOURS[column + 1], markersize=3)
-            against.plot(rows["rho_start"], rows[bound], ".", color=COLOURS[column + 1], markersize=3)
+            over.plot(rows.index + 1, rows[bound], ".", color=COLORS[column + 1], markersize=3)
+            against.plot(rows["rho_start"], rows[bound], ".", color=COLORS[column + 1], markersize=3)
             against.axvline(0.4, color="0.5", linewidth=0.8)
             over.set_ylabel(bound)
             over.set_xlabel("update")
@@ -183,9 +188,9 @@ def bounds_figure(results: Results) -> Figure:
 def tables(results: Results) -> dict[str, str]:
     return {
         "state": wrapped(state(results)),
-        "claims": claims_table(results),
-        "methods": methods_table(results),
-        "rates": rates_table(results),
+        "claims": as_markdown(claims_table(results)),
+        "methods": as_markdown(methods_table(results)),
+        "rates": as_markdown(rates_table(results)),
     }
 
 
@@ -198,7 +203,7 @@ def fill(page: str, tables: dict[str, str]) -> str:
 
 
 def main() -> None:
-    results = Results(pandas.read_parquet(EVALUATIONS), pandas.read_parquet(UPDATES), Plan.read())
+    results = Results(pandas.read_parquet(EVALUATIONS), pandas.read_parquet(UPDATES), Plan())
     curves_figure(results).savefig(PAGE.with_name("curves.png"), dpi=90)
     bounds_figure(results).savefig(PAGE.with_name("bounds.png"), dpi=90)
     PAGE.write_text(fill(PAGE.read_text(), tables(results)))

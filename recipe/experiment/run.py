@@ -11,6 +11,7 @@ import argparse
 import json
 import multiprocessing
 import os
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("VERL_PLATFORM", "cpu")
@@ -19,13 +20,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pandas
 from tqdm import tqdm
 
-from recipe.experiment.analysis import summarised
+from recipe.experiment.analysis import summarize
 from recipe.experiment.design import Plan, PlannedRun
 
 HERE = Path(__file__).parent
 EVALUATIONS, UPDATES = HERE / "evaluations.parquet", HERE / "updates.parquet"
 KEYS = ["method", "lr", "seed", "step"]
-STORED = {  # columns of updates.parquet, and the metric
+UPDATE_COLUMNS = {  # of updates.parquet, and the metric in each
     "c_low": "actor/bapo/c_low",
     "c_high": "actor/bapo/c_high",
     "rho": "actor/bapo/rho",
@@ -48,22 +49,22 @@ def read_logs(runs: list[PlannedRun], directory: Path) -> tuple[pandas.DataFrame
             key = dict(zip(KEYS, (run.method, run.lr, run.seed, record["step"]), strict=True))
             if "evaluation" in record:
                 evaluations.append(key | record["evaluation"])
-            updates += [key | {name: of.get(metric) for name, metric in STORED.items()} for of in record["updates"]]
+            updates += [key | {c: update.get(m) for c, m in UPDATE_COLUMNS.items()} for update in record["updates"]]
     return (
         pandas.DataFrame(evaluations, columns=[*KEYS, "reward", "pass_at_8", "entropy"]),
-        pandas.DataFrame(updates, columns=[*KEYS, *STORED]),
+        pandas.DataFrame(updates, columns=[*KEYS, *UPDATE_COLUMNS]),
     )
 
 
 def summaries(plan: Plan, runs: list[PlannedRun], directory: Path) -> pandas.DataFrame:
-    return summarised(*read_logs(runs, directory), plan.design["outcomes"])
+    return summarize(*read_logs(runs, directory), plan.design["outcomes"])
 
 
-def make(job: tuple[PlannedRun, Path, Path | None]) -> str:
-    run, directory, pause = job
+def make(run: PlannedRun, directory: Path) -> str:
+    """Train one run, in a process of its own, which alone imports torch and verl."""
     from recipe.experiment import trainer
 
-    trainer.train(trainer.Setting(**run.setting), log_of(directory, run), pause)
+    trainer.train(trainer.Setting(**run.setting), log_of(directory, run))
     return run.name
 
 
@@ -79,18 +80,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="processes (default: all cores)")
-    parser.add_argument("--pause", type=Path, metavar="FILE", help="begin no step while FILE exists")
     parser.add_argument("--collect", action="store_true", help="write the tables and train nothing")
     arguments = parser.parse_args()
-    plan, directory = Plan.read(), arguments.output
+    plan, directory = Plan(), arguments.output
     if arguments.collect:
         collect(plan, directory)
         return
     directory.mkdir(parents=True, exist_ok=True)
     with multiprocessing.get_context("spawn").Pool(arguments.jobs) as pool:
         for stage in plan.stages(lambda known: summaries(plan, known, directory)):
-            jobs = [(run, directory, arguments.pause) for run in stage if not log_of(directory, run).exists()]
-            bar = tqdm(pool.imap_unordered(make, jobs), total=len(jobs), unit="run", mininterval=30)
+            missing = [run for run in stage if not log_of(directory, run).exists()]
+            made = pool.imap_unordered(partial(make, directory=directory), missing)
+            bar = tqdm(made, total=len(missing), unit="run", mininterval=30)
             for name in bar:
                 bar.set_postfix_str(name, refresh=False)
 

@@ -7,9 +7,8 @@ Ray, vLLM, FSDP and the queue between them. tests/recipe/test_trainer.py compare
 
 import json
 import random
-import time
 from collections import deque
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,9 +27,8 @@ from bapo_verl.search import Search, Tokens
 from recipe.tiny_task.task import MAX_RESPONSE_TOKENS, all_problems, encode_prompt, is_right
 
 BASE = Path(__file__).parents[1] / "tiny_task" / "base"
-HELD_OUT = [
-    problem for problem in all_problems() if (problem.a + 2 * problem.b) % 5 == 0
-]  # 20 of the 100, never trained on
+# 20 of the 100, never trained on.
+HELD_OUT = [problem for problem in all_problems() if (problem.a + 2 * problem.b) % 5 == 0]
 TRAINING = [problem for problem in all_problems() if problem not in HELD_OUT]
 EVALUATE_EVERY = 25  # steps
 EVALUATION_ANSWERS = 8  # to each held-out problem
@@ -83,14 +81,14 @@ def log_distributions(model, rollout: Rollout) -> Tensor:
 
 
 @torch.no_grad()
-def sample(model, prompts: Tensor, end: int, max_tokens: int = MAX_RESPONSE_TOKENS) -> Rollout:
+def sample(model, prompts: Tensor, end: int) -> Rollout:
     """One answer to each prompt, at temperature 1. Answers that have ended leave the batch."""
     count, vocabulary = len(prompts), model.config.vocab_size
-    tokens = torch.full((count, max_tokens), end)
-    mask = torch.zeros(count, max_tokens)
-    distributions = torch.zeros(count, max_tokens, vocabulary)
+    tokens = torch.full((count, MAX_RESPONSE_TOKENS), end)
+    mask = torch.zeros(count, MAX_RESPONSE_TOKENS)
+    distributions = torch.zeros(count, MAX_RESPONSE_TOKENS, vocabulary)
     rows, cache, ids = torch.arange(count), None, prompts
-    for position in range(max_tokens):
+    for position in range(MAX_RESPONSE_TOKENS):
         output = model(input_ids=ids, past_key_values=cache, use_cache=True)
         cache, distribution = output.past_key_values, output.logits[:, -1].log_softmax(-1)
         # Of independent exponential clocks, the first to ring is drawn with its rate as probability.
@@ -158,14 +156,14 @@ def clips_unlike(tokens: Tokens, one: Bounds, other: Bounds) -> bool:
 class Run:
     """A run's state: the policy, the weights that sample, and the stream of problems."""
 
-    def __init__(self, setting: Setting, task: Path = BASE):
+    def __init__(self, setting: Setting):
         self.setting = setting
         torch.manual_seed(setting.seed)
         self.rng = random.Random(setting.seed)
-        self.tokenizer = AutoTokenizer.from_pretrained(task / "model")
+        self.tokenizer = AutoTokenizer.from_pretrained(BASE / "model")
         self.end = self.tokenizer.eos_token_id
         self.prompts = {problem: encode_prompt(self.tokenizer, problem) for problem in all_problems()}
-        model, self.sampler = (AutoModelForCausalLM.from_pretrained(task / "model") for _ in range(2))
+        model, self.sampler = (AutoModelForCausalLM.from_pretrained(BASE / "model") for _ in range(2))
         self.policy = Policy(model, setting)
         self.versions = deque([self.weights()], maxlen=setting.versions + 1)  # the oldest samples
         self.pending: list = []
@@ -225,22 +223,17 @@ class Run:
         return [self.policy.update(rollout.rows(rows), advantages[rows]) for rows in batches]
 
 
-def train(setting: Setting, output: Path, pause: Path | None = None) -> None:
+def train(setting: Setting, output: Path) -> None:
     """One run, whole or not at all: `output` appears when it has ended, with a line for each step.
 
-    A line has the metrics of each update, and every EVALUATE_EVERY steps, the start among them, an evaluation. No step
-    begins while the file `pause` exists.
+    A line has the metrics of each update, and every EVALUATE_EVERY steps, the start among them, an evaluation.
     """
-    run, part, started = Run(setting), output.with_suffix(".part"), time.perf_counter()
+    run, part = Run(setting), output.with_suffix(".part")
     with open(part, "w") as log:
         log.write(json.dumps({"step": 0, "updates": [], "evaluation": run.evaluate()}) + "\n")
         for step in range(1, setting.steps + 1):
-            while pause is not None and pause.exists():
-                time.sleep(1)
             record = {"step": step, "updates": run.step()}
             if step % EVALUATE_EVERY == 0:
                 record["evaluation"] = run.evaluate()
             log.write(json.dumps(record) + "\n")
-    seconds = time.perf_counter() - started
-    output.with_suffix(".json").write_text(json.dumps(asdict(setting) | {"seconds": seconds}))
     part.rename(output)

@@ -1,11 +1,12 @@
 """Builds the folder that a person would submit to verl-recipe (https://github.com/verl-project/verl-recipe).
 
-    python -m recipe.submission -o DIR [--commit SHA]
+    python -m recipe.submission -o DIR --commit SHA
 
 writes DIR/bapo_adaptive_clipping: the package, the reward, the settings and scripts of the 7B, and data preparation, as
 the package recipe.bapo_adaptive_clipping of a clone of verl. Everything else stays behind, and with it what the pages
 say of it. Python files get the licence header that verl checks, and the imports that verl-recipe's ruff wants.
-REQUIRED_VERL.txt gets the commit of its TAG, from github.com or from --commit: their install_verl.sh asks for it.
+SHA is the commit of verl's release, which their install_verl.sh checks out; `git rev-parse v0.9.1^{commit}` in a clone
+of verl prints it.
 
 To submit: copy the folder into a clone of verl-recipe, add its line to the table in their README.md, run
 `pre-commit run --all-files` and `./install_verl.sh --recipe bapo_adaptive_clipping --show`.
@@ -19,16 +20,22 @@ import tempfile
 from fnmatch import fnmatch
 from pathlib import Path
 
+from recipe.common import UserError
+
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "bapo_adaptive_clipping"  # free in their tree; two other methods are called BAPO, too
 MOST_FILES = 59
 
-INCLUDED = ("bapo_verl/*", "reward/[a-z]*", "recipe/common.py", "recipe/data/local_copy.py")
-INCLUDED += ("recipe/data/prepare_data.py", "recipe/config/math.yaml", "recipe/config/r1_distill_qwen_7b.yaml")
-INCLUDED += ("recipe/config/r1_distill_qwen_7b_8k.yaml", "recipe/config/updates_per_batch/*", "examples/checks.sh")
-INCLUDED += ("examples/paths.sh", "examples/run_bapo_r1_distill_qwen_7b_fsdp.sh", "examples/run_bapo_*_7b_8k_fsdp.sh")
-LEFT_OUT = ("bapo_verl/cpu/*", "bapo_verl/config/platform/*", "bapo_verl/figures.py", "bapo_verl/forecast.py")
-LEFT_OUT += ("bapo_verl/config/algorithm/bapo_*", "bapo_verl/docs/engines.md", "bapo_verl/docs/entry_points.md")
+INCLUDED = """
+    bapo_verl/* reward/[a-z]* recipe/common.py recipe/data/prepare_data.py recipe/config/updates_per_batch/*
+    recipe/config/math.yaml recipe/config/r1_distill_qwen_7b.yaml recipe/config/r1_distill_qwen_7b_8k.yaml
+    examples/checks.sh examples/paths.sh examples/run_bapo_r1_distill_qwen_7b_fsdp.sh
+    examples/run_bapo_r1_distill_qwen_7b_8k_fsdp.sh
+""".split()
+LEFT_OUT = """
+    bapo_verl/cpu/* bapo_verl/config/platform/* bapo_verl/config/algorithm/bapo_* bapo_verl/figures.py
+    bapo_verl/forecast.py bapo_verl/docs/engines.md bapo_verl/docs/entry_points.md
+""".split()
 
 # (file, what it has here, what it has there)
 EDITS = [
@@ -55,12 +62,11 @@ LICENCE = """\
 
 # What verl-recipe's pyproject.toml says to ruff, as far as it decides anything here.
 RUFF = ["--isolated", "--line-length=120", "--target-version=py310"]
-RULES = ["--select=E,F,UP,B,I,G", "--ignore=F405,F403,E731,B007,UP032,G004,UP045,UP035"]
-RULES += ["--config", 'lint.isort.known-first-party=["verl"]']
-
-
-class SubmissionError(Exception):
-    """A sentence for the user."""
+RULES = [
+    "--select=E,F,UP,B,I,G",
+    "--ignore=F405,F403,E731,B007,UP032,G004,UP045,UP035",
+    '--config=lint.isort.known-first-party=["verl"]',
+]
 
 
 def tracked_files(root: Path) -> list[str]:
@@ -68,7 +74,7 @@ def tracked_files(root: Path) -> list[str]:
     command = ["git", "-c", f"safe.directory={root}", "-C", str(root), "ls-files"]
     listed = subprocess.run(command, capture_output=True, text=True)
     if listed.returncode:
-        raise SubmissionError(f"git cannot list the files of {root}: {listed.stderr.strip()}")
+        raise UserError(f"git cannot list the files of {root}: {listed.stderr.strip()}")
     return listed.stdout.splitlines()
 
 
@@ -98,7 +104,7 @@ def missing_names(text: str, files: list[str]) -> list[str]:
 
 
 def without_missing_names(page: str, path: str, files: list[str]) -> str:
-    """The page without what is not brought: links become text, and what names a lost file goes.
+    """The page without what is left out: links to it become text, and what names a file of it goes.
 
     That is a row, an item or a paragraph, and a whole section where its first paragraph does.
     """
@@ -122,37 +128,23 @@ def without_missing_names(page: str, path: str, files: list[str]) -> str:
     return "\n".join(kept)
 
 
-def required_verl(commit: str | None) -> str:
+def required_verl(commit: str) -> str:
     """recipe/REQUIRED_VERL.txt with the commit of its TAG.
 
     Raises:
-        SubmissionError: if the commit is none, or is not given and github.com cannot be reached.
+        UserError: for what is no commit.
     """
-    text = (ROOT / "recipe" / "REQUIRED_VERL.txt").read_text()
-    tag, upstream = (re.search(rf"^{key}=(.*)$", text, re.MULTILINE)[1] for key in ("TAG", "UPSTREAM"))
-    commit = commit or commit_of(tag, upstream)
     if not re.fullmatch("[0-9a-f]{40}", commit):
-        raise SubmissionError(f"--commit must be the 40 hexadecimal digits of verl's {tag}, got {commit!r}")
+        raise UserError(f"--commit must be the 40 hexadecimal digits of a commit, got {commit!r}")
+    text = (ROOT / "recipe" / "REQUIRED_VERL.txt").read_text()
     return re.sub(r"^TAG=.*$", rf"\g<0>\nCOMMIT={commit}", text, flags=re.MULTILINE)
 
 
-def commit_of(tag: str, upstream: str) -> str:
-    """The commit that a tag names: of an annotated tag the last line, of a plain one the only one."""
-    command = ["git", "ls-remote", upstream, f"refs/tags/{tag}", f"refs/tags/{tag}^{{}}"]
-    try:
-        asked = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    except subprocess.TimeoutExpired:
-        asked = None
-    if asked is None or asked.returncode or not asked.stdout:
-        raise SubmissionError(f"{upstream} does not say which commit {tag} is: name it by --commit SHA")
-    return asked.stdout.splitlines()[-1].split()[0]
-
-
-def build(folder: Path, commit: str | None) -> None:
+def build(folder: Path, commit: str) -> None:
     """Write the submission into `folder`, which is empty.
 
     Raises:
-        SubmissionError: if an edit finds nothing to change, if their ruff has findings that it cannot fix, or
+        UserError: if an edit finds nothing to change, if their ruff has findings that it cannot fix, or
             `findings` has one.
     """
     chosen = [
@@ -170,7 +162,7 @@ def build(folder: Path, commit: str | None) -> None:
     for file, here, there in EDITS:
         text, edits = re.subn(here, there, (folder / file).read_text())
         if not edits:
-            raise SubmissionError(f"{file} has nothing that matches {here}")
+            raise UserError(f"{file} has nothing that matches {here}")
         (folder / file).write_text(text)
     pins = dict(re.findall(r"^([\w-]+)(==[\d.]+)$", (ROOT / "requirements.txt").read_text(), re.MULTILINE))
     version = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)[1]
@@ -181,14 +173,14 @@ def build(folder: Path, commit: str | None) -> None:
     ruff(folder, "check", "--fix", "--quiet", *RULES)
     ruff(folder, "format", "--quiet")
     if found := findings(folder):
-        raise SubmissionError("\n".join(["the submission has:", *found]))
+        raise UserError("\n".join(["the submission has:", *found]))
 
 
 def ruff(folder: Path, *arguments: str) -> None:
     command = [sys.executable, "-m", "ruff", *arguments, *RUFF, str(folder)]
     done = subprocess.run(command, cwd=folder.parent, capture_output=True, text=True)
     if done.returncode:
-        raise SubmissionError(f"verl-recipe's ruff has findings:\n{done.stdout}{done.stderr}")
+        raise UserError(f"verl-recipe's ruff has findings:\n{done.stdout}{done.stderr}")
 
 
 def findings(folder: Path) -> list[str]:
@@ -207,7 +199,7 @@ def findings(folder: Path) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--commit", metavar="SHA", help="of the verl release in recipe/REQUIRED_VERL.txt")
+    parser.add_argument("--commit", required=True, metavar="SHA", help="of verl's release")
     arguments = parser.parse_args()
     target = arguments.output / NAME
     if target.exists():
@@ -218,7 +210,7 @@ def main() -> None:
         folder.mkdir()
         try:
             build(folder, arguments.commit)
-        except SubmissionError as error:
+        except UserError as error:
             sys.exit(str(error))
         folder.rename(target)
     files = [file for file in target.rglob("*") if file.is_file()]

@@ -38,7 +38,7 @@ LARGEST_JUMP = 5
 TOWARDS = 0.57  # probability that the warm-up's paths jump towards the sum
 NUMBERS = range(-20, 70)  # that have a token of their own; a path of the warm-up practically never leaves them
 WIDTH = 96
-WARM_UP_STEPS = 2000
+WARM_UP_STEPS, BATCH_SIZE = 2000, 128
 SEED = 0
 MAX_RESPONSE_TOKENS = 20  # each jump is a token, and so are the box, its number, its bracket and the end
 BOX = "\\boxed{"
@@ -157,7 +157,7 @@ def warm_up_batch(tokenizer, prompts: list[list[int]], texts: list[str]) -> dict
     }
 
 
-def warm_up(model, tokenizer, batch_size: int = 128) -> None:
+def warm_up(model, tokenizer) -> None:
     """Supervised steps on solutions, with a learning rate that rises and falls once."""
     optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.95), weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, WARM_UP_STEPS, cycle_momentum=False)
@@ -166,7 +166,7 @@ def warm_up(model, tokenizer, batch_size: int = 128) -> None:
     model.train()
     with trange(WARM_UP_STEPS, desc="warm-up", unit="step", mininterval=1) as bar:
         for _ in bar:
-            batch = rng.choices(problems, k=batch_size)
+            batch = rng.choices(problems, k=BATCH_SIZE)
             texts = [solution(problem, rng) for problem in batch]
             loss = model(**warm_up_batch(tokenizer, [prompts[problem] for problem in batch], texts)).loss
             loss.backward()

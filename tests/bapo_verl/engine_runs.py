@@ -15,27 +15,16 @@ from verl.utils import tensordict_utils as tu
 from verl.utils import torch_functional
 from verl.utils.distributed import initialize_global_process_group_ray
 from verl.utils.metric import AggregationType
-from verl.workers.config import (
-    DistillationConfig,
-    DistillationLossConfig,
-    FSDPActorConfig,
-    FSDPEngineConfig,
-    FSDPOptimizerConfig,
-    HFModelConfig,
-    PolicyLossConfig,
-)
-from verl.workers.engine import EngineRegistry
+from verl.workers.config import DistillationConfig, DistillationLossConfig, PolicyLossConfig
 from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 from verl.workers.utils.losses import ppo_loss
 from verl.workers.utils.padding import no_padding_2_padding, response_to_nested
 
-from bapo_verl.engine import BapoEngineMixin
 from bapo_verl.policy_loss_config import BapoPolicyLossConfig
 from bapo_verl.search import Search, tokens_of
-from tests.bapo_verl.engine_batch import SUMS, TARGET, UPDATES, rank_data
+from tests.bapo_verl.engine_batch import SUMS, TARGET, UPDATES, actor_config, fsdp_engine, rank_data
 from tests.bapo_verl.ranks import run_ranks
 
-FP32 = {"param_dtype": "fp32", "reduce_dtype": "fp32", "buffer_dtype": "fp32"}
 TIME_LIMIT = 120
 MAX = AggregationType.MAX
 
@@ -121,7 +110,7 @@ def updates(rank, world, out, model, policy_loss, setting):
     """What each rank does: UPDATES updates on the same batch with a learning rate that moves r."""
     os.environ.update(RANK=str(rank), WORLD_SIZE=str(world), DIST_INIT_METHOD=f"file://{out}/init")
     initialize_global_process_group_ray()
-    strategy, lora = setting.get("strategy", "fsdp2"), setting.get("lora", 0)
+    strategy = setting.get("strategy", "fsdp2")
     if strategy == "fsdp":
         allow_fsdp1_on_cpu()
     packed, sp = setting.get("packed", True), setting.get("sp", 1)
@@ -129,11 +118,9 @@ def updates(rank, world, out, model, policy_loss, setting):
         policy_loss = PolicyLossConfig()
     else:
         policy_loss = BapoPolicyLossConfig(target_contribution=TARGET, **policy_loss)
-    actor = FSDPActorConfig(
-        strategy=strategy,
-        rollout_n=1,
-        ppo_micro_batch_size_per_gpu=1,
-        policy_loss=policy_loss,
+    actor = actor_config(
+        policy_loss,
+        strategy,
         loss_agg_mode=setting.get("agg", "token-mean"),
         entropy_coeff=setting.get("entropy_coeff", 0),
     )
@@ -142,25 +129,9 @@ def updates(rank, world, out, model, policy_loss, setting):
     if setting.get("distill"):
         distillation = DistillationConfig(distillation_loss=DistillationLossConfig(**DISTILLATION[setting["distill"]]))
         loss_function = partial(distillation_ppo_loss, config=actor, distillation_config=distillation)
-    engine = EngineRegistry.new(
-        "language_model",
-        strategy,
-        HFModelConfig(
-            path=model,
-            load_tokenizer=False,
-            override_config={"attn_implementation": "sdpa", "attention_dropout": setting.get("dropout", 0)},
-            use_remove_padding=packed,
-            lora_rank=lora,
-            enable_gradient_checkpointing=False,
-        ),
-        FSDPEngineConfig(
-            strategy=strategy, mixed_precision=FP32, use_torch_compile=False, ulysses_sequence_parallel_size=sp
-        ),
-        FSDPOptimizerConfig(lr=0.001, total_training_steps=UPDATES),
-        None,
-    )
-    assert isinstance(engine, BapoEngineMixin) and isinstance(engine, FSDPEngineWithLMHead)
-    engine._build_model_optimizer()  # initialize() without a checkpoint manager
+    of_setting = {name: setting[name] for name in ("dropout", "lora") if name in setting}
+    engine = fsdp_engine(model, strategy=strategy, packed=packed, ulysses=sp, **of_setting)
+    assert isinstance(engine, FSDPEngineWithLMHead)
     seen, modes = torch.zeros(1), []
 
     def before_a_forward(module, _):

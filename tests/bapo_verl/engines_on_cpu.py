@@ -23,12 +23,10 @@ from torch.overrides import TorchFunctionMode
 from verl.utils.distributed import initialize_global_process_group_ray
 from verl.workers import config as verl_config
 from verl.workers.engine import EngineRegistry
-from verl.workers.utils.losses import ppo_loss
-from verl.workers.utils.padding import no_padding_2_padding
 
 from bapo_verl.engine import BapoEngineMixin
 from bapo_verl.policy_loss_config import BapoPolicyLossConfig
-from tests.bapo_verl.engine_batch import TARGET, UPDATES, rank_data
+from tests.bapo_verl.engine_batch import TARGET, UPDATES, rank_data, recording_loss
 
 
 class CudaIsCpu(TorchFunctionMode):
@@ -180,16 +178,8 @@ def automodel(setting):
     return engine, optimizer, functools.partial(verl_config.ActorConfig, strategy="automodel")
 
 
-def fsdp2(setting):
-    """The reference: no patch, the setting of test_engine.py's."""
-    precision = {"param_dtype": "fp32", "reduce_dtype": "fp32", "buffer_dtype": "fp32"}
-    engine = verl_config.FSDPEngineConfig(strategy="fsdp2", mixed_precision=precision, use_torch_compile=False)
-    optimizer = verl_config.FSDPOptimizerConfig(lr=0.001, total_training_steps=UPDATES)
-    return engine, optimizer, functools.partial(verl_config.FSDPActorConfig, strategy="fsdp2")
-
-
-PATCHES = {"megatron": patch_megatron, "veomni": patch_veomni, "automodel": patch_automodel, "fsdp2": lambda: None}
-CONFIGS = {"megatron": megatron, "veomni": veomni, "automodel": automodel, "fsdp2": fsdp2}
+PATCHES = {"megatron": patch_megatron, "veomni": patch_veomni, "automodel": patch_automodel}
+CONFIGS = {"megatron": megatron, "veomni": veomni, "automodel": automodel}
 
 
 def updates(rank, setting):
@@ -208,7 +198,6 @@ def updates(rank, setting):
     model = verl_config.HFModelConfig(
         path=setting["model"],
         load_tokenizer=False,
-        override_config={"attn_implementation": "sdpa"} if backend == "fsdp2" else {},
         use_remove_padding=False,
         enable_gradient_checkpointing=False,
     )
@@ -217,26 +206,19 @@ def updates(rank, setting):
     assert isinstance(engine, BapoEngineMixin)
     engine.initialize()
 
-    received = []
-
-    def loss(config, model_output, data, dp_group=None):
-        batch = data.select("response_mask", "old_log_probs", "advantages").to_padded_tensor()
-        ratio = (no_padding_2_padding(model_output["log_probs"], data).detach() - batch["old_log_probs"]).exp()
-        received.append(torch.stack([ratio, batch["advantages"]])[:, batch["response_mask"].bool()])
-        return ppo_loss(config, model_output, data, dp_group)
-
     history = []
     with engine.train_mode():
         for _ in range(UPDATES):
             place = engine.get_data_parallel_rank(), engine.get_data_parallel_size()
             data = rank_data(*place, setting.get("micro", 2), dynamic=False, packed=False, tokens=0, flags={})
-            received.clear()
+            received = []
+            loss = functools.partial(recording_loss, received, config=actor)
             with mock.patch.object(engine, "forward_step", wraps=engine.forward_step) as forward:
-                output = engine.train_batch(data, functools.partial(loss, config=actor))
+                output = engine.train_batch(data, loss)
             logged = output.get("metrics", {})
             metrics = {key: float(logged[key].aggregate()) for key in logged if key.startswith("actor/bapo/")}
             metrics |= {"grad_norm": float(logged["grad_norm"])} if "grad_norm" in logged else {}
-            history.append({"metrics": metrics, "forwards": forward.call_count, "received": list(received)})
+            history.append({"metrics": metrics, "forwards": forward.call_count, "received": received})
     names = [cls.__name__ for cls in type(engine).__mro__]
     torch.save({"classes": names, "counts": engine.is_mp_src_rank_with_outputs(), "updates": history}, f"{out}/{rank}")
     dist.barrier()

@@ -78,11 +78,6 @@ def test_a_baseline_is_bapo_with_bounds_that_do_not_move(baseline, c_high):
     assert {key for key in bapo if values[key] != bapo[key]} <= set(ends)
 
 
-def test_a_value_on_the_command_line_wins_over_the_preset():
-    config = composed("+algorithm=bapo", f"{KEY}.target_contribution=0.45")
-    assert omega_conf_to_dataclass(config.actor_rollout_ref.actor).policy_loss.target_contribution == 0.45
-
-
 @pytest.mark.parametrize("preset", [*PRESETS, *BASELINES])
 @pytest.mark.parametrize(
     ("override", "bypass_mode"),
@@ -110,15 +105,6 @@ def test_the_flag_composes_with_every_engine_of_main_ppo(engine):
     """MindSpeed is verl's engine for model_engine=megatron on an NPU; for AutoModel verl has no config in main_ppo."""
     actor = composed("+algorithm=bapo", *ENGINES[engine]).actor_rollout_ref.actor
     assert type(omega_conf_to_dataclass(actor).policy_loss) is BapoPolicyLossConfig
-
-
-@pytest.mark.slow
-def test_a_file_of_the_users_own_whose_values_the_flag_would_replace_ends_the_command(tmp_path):
-    """Its other cases, without a process each, are in test_driver_check.py."""
-    text = "defaults: [ppo_trainer, _self_]\nactor_rollout_ref: {actor: {policy_loss: {c_high_max: 2.0}}}\n"
-    (tmp_path / "mine.yaml").write_text(text)
-    done = main_ppo(tmp_path, "+algorithm=bapo", "--config-dir", str(tmp_path), "--config-name", "mine")
-    assert done.returncode != 0 and "c_high_max=2.0 by 3.0" in done.stderr
 
 
 @pytest.mark.parametrize(

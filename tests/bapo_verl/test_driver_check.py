@@ -168,9 +168,10 @@ def test_the_policy_loss_is_checked_whether_the_entry_point_does_it_or_not(overr
         check("+algorithm=bapo", override)
 
 
-def test_dynamic_context_parallelism_is_refused():
+def test_dynamic_context_parallelism_is_refused_with_the_two_ways_out():
     dcp = [f"{ACTOR}.megatron.dynamic_context_parallel=True", f"{ACTOR}.megatron.max_seqlen_per_dp_cp_rank=4096"]
-    with pytest.raises(SystemExit, match="megatron.dynamic_context_parallel must be False .* got True"):
+    ways_out = r"must be False .* got True.*context_parallel_size, or leave \+algorithm=bapo"
+    with pytest.raises(SystemExit, match=f"megatron.dynamic_context_parallel {ways_out}"):
         check("+algorithm=bapo", "model_engine=megatron", *dcp)
 
 

@@ -1,7 +1,9 @@
 """bapo_verl.engine in real processes: verl's FSDP engine, a tiny Qwen2, gloo, 1, 2 and 4 ranks.
 
 The bounds of an update must depend on the optimizer batch alone: not on how many ranks share it, how it is cut into
-micro-batches, or whether it is packed. What this file does not exercise: CUDA, bf16, Ray (test_pipeline.py has Ray).
+micro-batches, or whether it is packed. With numbers that are not finite an engine does what stock verl does. What this
+file does not exercise: CUDA, bf16 (tests/gpu), Ray (tests/pipeline). `run` of engine_runs.py checks that all ranks log
+the same.
 """
 
 import math
@@ -9,15 +11,12 @@ import math
 import pytest
 import torch.multiprocessing as mp
 
-from tests.bapo_verl.engine_batch import SUMS, UPDATES, VOCABULARY, save_tiny_model
+from bapo_verl.diagnosis import METRICS
+from tests.bapo_verl.engine_batch import SUMS, UPDATES, VOCABULARY
 from tests.bapo_verl.engine_runs import assert_same_bounds, run
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return save_tiny_model(tmp_path_factory.mktemp("model"))
+NAN, INF = math.nan, math.inf
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +69,7 @@ def test_micro_batch_scope_reduces_over_the_ranks(model):
         dict(recompute=True),
         dict(recompute=True, restored=True),  # other weights since old_log_probs
         dict(policy_loss=dict(contribution="gradient")),
+        dict(lora=4),
     ],
     ids=str,
 )
@@ -160,11 +160,6 @@ def test_a_loss_that_distillation_drops_is_not_computed_twice(model, reference):
     assert first["actor/bapo/rho"] == pytest.approx(reference[0]["actor/bapo/rho"], abs=1e-4)
 
 
-def test_lora(model):
-    history = run(model, world=2, lora=4)
-    assert len({update["actor/bapo/rho_start"] for update in history}) == UPDATES
-
-
 def test_ulysses_ranks_agree(model):
     """Two groups of two ranks that share a sequence: all four choose the same bounds, without a deadlock.
 
@@ -187,3 +182,40 @@ def test_with_another_loss_the_engine_does_what_verls_does(model):
     history = run(model, stock=True)
     assert [(update["micro_batches"], update["forwards"]) for update in history] == [(8, 8)] * UPDATES
     assert not any(name.startswith("actor/bapo/") for update in history for name in update)
+
+
+@pytest.mark.parametrize(
+    ("setting", "is_trained", "scope"),
+    [
+        (dict(spoil=True, value=NAN), False, "mini_batch"),
+        (dict(spoil=True, value=NAN), False, "micro_batch"),
+        (dict(spoil=True, value=INF), True, "mini_batch"),  # verl clamps the log-ratio: r is e^20
+        (dict(spoil=True, value=-INF), True, "micro_batch"),
+        (dict(spoil_data="old_log_probs", value=NAN), True, "mini_batch"),  # no gradient from this token in verl's loss
+        (dict(spoil_data="old_log_probs", value=-INF), True, "micro_batch"),
+        (dict(spoil_data="advantages", value=NAN), False, "mini_batch"),
+    ],
+    ids=str,
+)
+def test_a_number_that_is_not_finite_on_one_rank(model, setting, is_trained, scope):
+    """The update is skipped where stock verl skips it and made where stock verl makes it, and no rank hangs."""
+    stock = run(model, world=2, stock=True, **setting)
+    got = run(model, world=2, policy_loss=dict(search_scope=scope), **setting)
+    for update in stock + got:
+        assert update["moved"] == math.isfinite(update["grad_norm"]) == is_trained
+    for update in got:
+        assert {"actor/bapo/rho", "actor/bapo/c_high", "actor/bapo/ratio_max"} <= update.keys()
+        assert all(math.isfinite(value) for name, value in update.items() if name in METRICS)
+        runs = 1 + update.get("actor/bapo/redone", 0)
+        assert update["forwards"] == update["micro_batches"] * runs + update["alone"]
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_dropout_drops_the_same_in_a_redo(model, world):
+    """So an update has the gradient of one run with its exact bounds, and leaves the random state of one run behind."""
+    dropped = run(model, world=world, dropout=0.3)
+    assert any(update["actor/bapo/redone"] for update in dropped)
+    bounds = [(update["actor/bapo/c_low"], update["actor/bapo/c_high"]) for update in dropped]
+    for one, other in zip(run(model, world=world, dropout=0.3, fixed=bounds), dropped, strict=True):
+        assert one["grad_norm"] == pytest.approx(other["grad_norm"], rel=1e-5)
+    assert dropped[0]["grad_norm"] != pytest.approx(run(model, world=world)[0]["grad_norm"], rel=1e-2)

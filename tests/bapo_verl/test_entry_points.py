@@ -78,11 +78,6 @@ def test_one_step_off_policy_itself_composes_only_where_verls_source_is(tmp_path
 # --------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return save_tiny_model(tmp_path_factory.mktemp("model"))
-
-
 def composed(entry: str, model: str, *overrides: str) -> DictConfig:
     """The entry point's config, resolved as its task runner does first."""
     directory = Path(verl.__file__).parent / "experimental" / f"{entry}_policy" / "config"

@@ -11,6 +11,7 @@ from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 from transformers import LlamaConfig
 
+from bapo_verl.cpu.logical_cpus import LogicalCpuCheck
 from bapo_verl.data_check import check_data
 from bapo_verl.launch_check import LaunchCheck
 from bapo_verl.one_run import sockets_of_others
@@ -152,11 +153,18 @@ def test_a_socket_of_another_user_is_found(tmp_path, monkeypatch):
         assert sockets_of_others(tmp_path) == (found if user else [])
 
 
-@pytest.mark.parametrize("file", [CONFIG / "math.yaml", CONFIG / "evaluate.yaml", "platform/cpu.yaml"], ids=str)
-def test_every_recipe_the_evaluation_and_the_platform_have_the_check(file):
+@pytest.mark.parametrize(
+    ("file", "checks"),
+    [
+        (CONFIG / "math.yaml", [LaunchCheck]),
+        (CONFIG / "evaluate.yaml", [LaunchCheck]),
+        ("platform/cpu.yaml", [LaunchCheck, LogicalCpuCheck]),
+    ],
+)
+def test_every_recipe_the_evaluation_and_the_platform_have_their_checks(file, checks):
     path = Path(sys.modules["bapo_verl.launch_check"].__file__).parent / "config" / file
-    callback = OmegaConf.load(path).hydra.callbacks.launch
-    assert callback == {"_target_": f"{LaunchCheck.__module__}.{LaunchCheck.__name__}"}
+    callbacks = [callback._target_ for callback in OmegaConf.load(path).hydra.callbacks.values()]
+    assert sorted(callbacks) == sorted(f"{check.__module__}.{check.__name__}" for check in checks)
 
 
 @pytest.mark.slow

@@ -1,12 +1,9 @@
 """The wheel and requirements.txt: what is in them, and that `+algorithm=bapo` composes from the wheel elsewhere."""
 
-import ast
 import os
-import re
 import subprocess
 import sys
 import zipfile
-from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -81,53 +78,3 @@ def test_one_version_of_each_tool():
             assert cpu.get(name, version) == version, (file, name)
     (hooks,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
     assert hooks["rev"] == f"v{cpu['ruff']}"
-
-
-def normalized(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
-def installed_with(requirements: list[Requirement]) -> set[str]:
-    """The distributions that pip installs for these requirements, by the metadata of what is installed here."""
-    names, todo = set(), list(requirements)
-    while todo:
-        requirement = todo.pop()
-        name = normalized(requirement.name)
-        if name in names and not requirement.extras:
-            continue
-        names.add(name)
-        try:
-            required = map(Requirement, metadata.requires(requirement.name) or [])
-        except metadata.PackageNotFoundError:  # of the GPU stack, or for another Python
-            continue
-        extras = [{"extra": extra} for extra in requirement.extras or [""]]
-        todo += [r for r in required if r.marker is None or any(map(r.marker.evaluate, extras))]
-    return names
-
-
-def imported(files: list[Path]) -> set[str]:
-    """The top-level names that these files import, without their own folders' modules and the standard library."""
-    names = set()
-    for node in (node for file in files for node in ast.walk(ast.parse(file.read_text()))):
-        if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and not node.level:
-            names.add(node.module.split(".")[0])
-    return names - {file.stem for file in ROOT.rglob("*.py")} - {"bapo_verl", "reward"} - sys.stdlib_module_names
-
-
-OTHER_ENGINES = {"mbridge", "megatron", "nemo_automodel"}  # tests/requirements-engines.txt
-
-
-def test_the_requirements_bring_what_is_imported_and_pytests_plugins():
-    lines = lines_of("requirements.txt") + lines_of("tests/requirements.txt")
-    names = installed_with([Requirement(line) for line in lines])
-    files = [*ROOT.glob("bapo_verl/**/*.py"), *ROOT.glob("reward/*.py"), *ROOT.glob("tests/**/*.py")]
-    distributions = metadata.packages_distributions()
-    missing = {
-        name
-        for name in imported(files) - OTHER_ENGINES
-        if name not in names and names.isdisjoint(map(normalized, distributions.get(name, [])))
-    }
-    assert missing == set()
-    assert {"pytest-timeout", "pytest-xdist"} <= names  # pyproject.toml sets `timeout`, tests/run.sh `-n`

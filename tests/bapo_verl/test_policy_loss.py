@@ -233,13 +233,5 @@ def test_bad_input_names_the_key_the_rule_and_the_value(bad, message):
         BapoPolicyLossConfig(**bad)
 
 
-def test_dynamic_context_parallelism_is_refused_with_the_two_ways_out():
-    message = (
-        r"actor\.megatron\.dynamic_context_parallel must be False.*context_parallel_size, or leave \+algorithm=bapo"
-    )
-    with pytest.raises(ValueError, match=message):
-        BapoPolicyLossConfig(dynamic_context_parallel=True)
-
-
 def test_a_step_of_zero_is_fine_where_the_bound_does_not_move():
     assert Search(BapoPolicyLossConfig(c_low_max=0.6, c_low_step=0), CLIP_RATIO_C).path.c_low.tolist() == [0.6]

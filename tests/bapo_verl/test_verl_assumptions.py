@@ -11,21 +11,27 @@ import inspect
 import logging
 import re
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import torch
 import verl
+from verl.single_controller.ray.base import ResourcePoolManager
 from verl.trainer.ppo.core_algos import compute_policy_loss_vanilla
+from verl.trainer.ppo.v1 import replay_buffer
 from verl.utils.device import get_device_name, get_vendor
 from verl.utils.metric import AggregationType, Metric
+from verl.utils.tracking import FileLogger
 from verl.workers.config import FSDPActorConfig
 from verl.workers.engine import BaseEngine, EngineRegistry
 
 from bapo_verl.clipping import LOG_RATIO_LIMIT
+from bapo_verl.cpu.logical_cpus import CPUS_PER_RANK
 from bapo_verl.driver_check import TESTED
+from bapo_verl.figures import read_run
 from bapo_verl.policy_loss import compute_policy_loss_bapo
-from tests.bapo_verl.verl_source import arguments, engine_source, functions, source, used_by
+from tests.bapo_verl.verl_source import arguments, composed, engine_source, functions, source, used_by
 
 ROOT = Path(__file__).resolve().parents[2]
 ENGINES = ["automodel", "fsdp", "megatron", "mindspeed", "torchtitan", "veomni"]  # folders of verl.workers.engine
@@ -169,3 +175,43 @@ def test_the_registry_is_a_dictionary_that_looks_up_device_and_vendor_before_the
         EngineRegistry.get_engine_cls("language_model", "test")
     monkeypatch.setenv("VERL_ENGINE_VENDOR", "another")
     assert EngineRegistry.get_engine_cls("language_model", "test") == "named"
+
+
+# ------------------------------------------------------------------------------------------------ without accelerator
+
+
+@used_by("bapo_verl/cpu/logical_cpus.py")
+def test_what_holds_a_logical_cpu():
+    assert ResourcePoolManager.max_colocate_count == CPUS_PER_RANK
+    for module, actor_class in {
+        "transfer_queue.controller": "TransferQueueController",
+        "transfer_queue.storage.simple_storage": "SimpleStorageUnit",
+    }.items():
+        assert f"@ray.remote(num_cpus=1)\nclass {actor_class}:" in Path(find_spec(module).origin).read_text()
+
+
+@used_by("bapo_verl/cpu/__init__.py")
+def test_the_variables_that_the_cpu_package_sets_are_read():
+    root = Path(find_spec("vllm").submodule_search_locations[0])
+    assert 'os.getenv("VLLM_CPU_OMP_THREADS_BIND", "auto")' in (root / "envs.py").read_text()
+    assert 'os.environ.get("TQ_NUM_THREADS", 8)' in Path(find_spec("transfer_queue.client").origin).read_text()
+
+
+# ------------------------------------------------------------------------------------------------ logs and recipes
+
+
+@used_by("bapo_verl/figures.py")
+def test_figures_read_what_verls_file_logger_writes(tmp_path, monkeypatch):
+    monkeypatch.setenv("VERL_FILE_LOGGER_PATH", str(tmp_path / "run.jsonl"))
+    logger = FileLogger("project", "run")
+    logger.log({"actor/bapo/rho": 0.4}, step=3)
+    logger.finish()
+    assert read_run(tmp_path / "run.jsonl") == [(3, {"actor/bapo/rho": 0.4})]
+
+
+@used_by("recipe/demo/quick_sampler.py")
+def test_the_replay_buffer_polls_every_two_seconds_and_has_no_key_for_it():
+    parameters = inspect.signature(replay_buffer.ReplayBuffer.__init__).parameters
+    assert parameters["poll_interval"].default == 2.0
+    sampler = composed().trainer.v1.sampler
+    assert "poll_interval" not in sampler and {"path", "name"} <= sampler.custom_sampler.keys()

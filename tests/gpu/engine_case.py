@@ -21,43 +21,25 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 from verl.utils import tensordict_utils as tu
 from verl.utils.device import get_device_name, get_torch_device
 from verl.utils.distributed import initialize_global_process_group_ray
-from verl.workers.config import FSDPActorConfig, FSDPEngineConfig, FSDPOptimizerConfig, HFModelConfig, PolicyLossConfig
-from verl.workers.engine import EngineRegistry
+from verl.workers.config import PolicyLossConfig
 from verl.workers.utils.losses import ppo_loss
 from verl.workers.utils.padding import no_padding_2_padding, response_to_nested
 
-from bapo_verl.engine import BapoEngineMixin
 from bapo_verl.policy_loss_config import BapoPolicyLossConfig
-from tests.bapo_verl.engine_batch import TARGET, UPDATES, VOCABULARY, rank_data, save_tiny_model
+from tests.bapo_verl.engine_batch import (
+    TARGET,
+    UPDATES,
+    VOCABULARY,
+    actor_config,
+    fsdp_engine,
+    optimizer_batch,
+    rank_data,
+    recording_loss,
+    save_tiny_model,
+)
 
 MICRO = 2
 PACKED = dict(dynamic=False, packed=True, tokens=0)
-
-
-def make_engine(model: str, dtype: str, lr: float):
-    """verl's engine for one rank; weights and optimizer in float32, forward and backward in `dtype`."""
-    precision = {"param_dtype": dtype, "reduce_dtype": "fp32", "buffer_dtype": "fp32"}
-    engine = EngineRegistry.new(
-        "language_model",
-        "fsdp2",
-        HFModelConfig(
-            path=model,
-            load_tokenizer=False,
-            override_config={"attn_implementation": "sdpa"},
-            use_remove_padding=True,
-            enable_gradient_checkpointing=False,
-        ),
-        FSDPEngineConfig(strategy="fsdp2", mixed_precision=precision, use_torch_compile=False),
-        FSDPOptimizerConfig(lr=lr, total_training_steps=UPDATES),
-        None,
-    )
-    assert isinstance(engine, BapoEngineMixin)
-    engine._build_model_optimizer()  # initialize() without a checkpoint manager
-    return engine
-
-
-def actor_config(policy_loss: PolicyLossConfig) -> FSDPActorConfig:
-    return FSDPActorConfig(strategy="fsdp2", rollout_n=1, ppo_micro_batch_size_per_gpu=1, policy_loss=policy_loss)
 
 
 def bapo(**policy_loss) -> BapoPolicyLossConfig:
@@ -74,26 +56,18 @@ def recompute_old_log_probs(engine, data) -> None:
 
 
 def run_updates(model: str, dtype: str, policy_losses: list[dict], recompute: bool = False, **flags) -> list[dict]:
-    """One update under each policy loss, in order, on one batch. For each: what was logged, and what the loss received.
-
-    `received` has (r, A) of the valid tokens, [2, tokens], for each forward.
-    """
-    engine, received, history = make_engine(model, dtype, lr=0.001), [], []
-
-    def loss(config, model_output, data, dp_group=None):
-        batch = data.select("response_mask", "old_log_probs", "advantages").to_padded_tensor()
-        ratio = (no_padding_2_padding(model_output["log_probs"], data).detach() - batch["old_log_probs"]).exp()
-        received.append(torch.stack([ratio, batch["advantages"]])[:, batch["response_mask"].bool()].cpu())
-        return ppo_loss(config, model_output, data, dp_group)
-
+    """One update under each policy loss, in order, on one batch. For each: what was logged, and what the loss received
+    in the forwards of its first run."""
+    engine, history = fsdp_engine(model, dtype=dtype), []
     with engine.train_mode():
         for policy_loss in policy_losses:
             data = rank_data(0, 1, MICRO, **PACKED, flags=flags)
             if recompute and not history:
                 recompute_old_log_probs(engine, data)
-            received.clear()
+            received = []
+            loss = partial(recording_loss, received, config=actor_config(bapo(**policy_loss)))
             with mock.patch.object(engine, "forward_step", wraps=engine.forward_step) as forward:
-                output = engine.train_batch(data, partial(loss, config=actor_config(bapo(**policy_loss))))
+                output = engine.train_batch(data, loss)
             logged = output["metrics"]
             metrics = {
                 k: float(logged[k].aggregate()) for k in logged if k.startswith(("actor/bapo/", "actor/entropy"))
@@ -101,7 +75,7 @@ def run_updates(model: str, dtype: str, policy_losses: list[dict], recompute: bo
             metrics["grad_norm"] = float(logged["grad_norm"])
             micro_batches = len(output["loss"])
             history.append(
-                {"metrics": metrics, "forwards": forward.call_count, "received": list(received[:micro_batches])}
+                {"metrics": metrics, "forwards": forward.call_count, "received": received[:micro_batches]}
                 | {"micro_batches": micro_batches}
             )
     return history
@@ -114,7 +88,7 @@ def bounds(directory: str, dtype: str) -> dict:
     found = [[update["metrics"][f"actor/bapo/{c}"] for c in ("c_low", "c_high")] for update in searched]
     fixed = [dict(c_low_start=low, c_low_max=low, c_high_start=high, c_high_max=high) for low, high in found]
     return {
-        "setting": dict(target=TARGET, updates=UPDATES, vocabulary=VOCABULARY),
+        "setting": dict(updates=UPDATES, vocabulary=VOCABULARY),
         "searched": searched,
         "fixed": run_updates(model, dtype, fixed),
         "recomputed": run_updates(model, dtype, [{}] * UPDATES, recompute=True),
@@ -134,7 +108,7 @@ def not_finite(directory: str, dtype: str) -> dict:
 
 
 def _update_with(place: str, value: float, mode: str, directory: str, dtype: str) -> dict:
-    engine = make_engine(save_tiny_model(directory), dtype, lr=0.001)
+    engine = fsdp_engine(save_tiny_model(directory), dtype=dtype)
     data = rank_data(0, 1, MICRO, **PACKED, flags={})
     if place == "old_log_probs":
         data["old_log_probs"].values()[0] = value  # a valid token
@@ -164,7 +138,7 @@ def benchmark(directory: str, dtype: str) -> dict:
     config = Qwen2Config(vocab_size=32_000, num_attention_heads=hidden // 64, num_key_value_heads=hidden // 64, **shape)
     model = Qwen2ForCausalLM(config).to(torch.bfloat16)
     model.save_pretrained(f"{directory}/model")
-    engine, data = make_engine(f"{directory}/model", dtype, lr=1e-6), _answers(answers, length)
+    engine, data = fsdp_engine(f"{directory}/model", dtype=dtype, lr=1e-6), _answers(answers, length)
     losses = {mode: partial(ppo_loss, config=actor_config(loss)) for mode, loss in LOSSES.items()}
     seconds, peak = {mode: [] for mode in losses}, dict.fromkeys(losses, 0)
     redone, device = [], get_torch_device()
@@ -193,14 +167,7 @@ def benchmark(directory: str, dtype: str) -> dict:
 
 def _answers(answers: int, length: int):
     """Answers of one length behind prompts of 16 tokens, half of them right."""
-    g = torch.Generator().manual_seed(0)
-    ids = torch.randint(32_000, (answers, 16 + length), generator=g)
-    mask = torch.ones(answers, length, dtype=torch.long)
-    advantages = torch.where(torch.arange(answers) % 2 == 0, 1.0, -1.0)[:, None].expand(answers, length)
-    columns = dict(input_ids=ids, prompts=ids[:, :16], responses=ids[:, 16:], response_mask=mask, loss_mask=mask)
-    columns |= dict(position_ids=torch.arange(16 + length).expand_as(ids), advantages=advantages)
-    nested = {k: torch.nested.as_nested_tensor([*v.contiguous()], layout=torch.jagged) for k, v in columns.items()}
-    data = TensorDict(nested, batch_size=[answers])
+    data = TensorDict(optimizer_batch([16] * answers, [length] * answers, 32_000), batch_size=[answers])
     flags = dict(use_remove_padding=True, use_dynamic_bsz=True, max_token_len_per_gpu=4 * (16 + length))
     tu.assign_non_tensor(data, temperature=1.0, calculate_entropy=False, global_batch_size=answers, **flags)
     return data

@@ -7,9 +7,8 @@ than one GPU, flash-attn, CUDA graphs, offload, Megatron.
 import math
 
 import pytest
-import torch
 
-from tests.bapo_verl.oracle import Setting, algorithm_1
+from tests.bapo_verl.engine_batch import assert_algorithm_1
 
 pytestmark = pytest.mark.slow
 LAST_STEP = 51  # of the default path
@@ -22,17 +21,12 @@ def bounds(case):
 
 def test_the_bounds_are_those_of_algorithm_1_for_what_the_loss_received(bounds, status):
     """Whatever the precision: the oracle has the (r, A) of the tokens as the loss had them."""
-    chosen, setting = [], Setting(bounds["setting"]["target"])
-    for update in [*bounds["searched"], *bounds["recomputed"]]:
-        tokens = torch.cat(update["received"], 1).double().T.tolist()
-        c_low, c_high, rho, steps = algorithm_1([(r, a, 1.0) for r, a in tokens], setting)
-        metrics = update["metrics"]
-        assert (metrics["actor/bapo/c_low"], metrics["actor/bapo/c_high"]) == pytest.approx((c_low, c_high))
-        assert metrics["actor/bapo/steps"] == steps
-        assert metrics["actor/bapo/rho"] == pytest.approx(rho, abs=1e-9)
-        chosen.append(c_high)
-    assert len(set(chosen)) > 1  # a fair case: the search does not end at one place for all
-    status("bounds, against Algorithm 1 token by token", f"equal in {len(chosen)} updates")
+    updates = [*bounds["searched"], *bounds["recomputed"]]
+    for update in updates:
+        assert_algorithm_1(update["received"], update["metrics"])
+    # A fair case: the search does not end at one place for all.
+    assert len({update["metrics"]["actor/bapo/c_high"] for update in updates}) > 1
+    status("bounds, against Algorithm 1 token by token", f"equal in {len(updates)} updates")
 
 
 def test_an_update_runs_twice_where_the_prediction_was_wrong(bounds, status):

@@ -3,7 +3,6 @@
 What this file does not exercise: the training itself, which tests/pipeline has.
 """
 
-import json
 import os
 
 import pandas
@@ -52,14 +51,15 @@ def test_the_last_lines_have_the_numbers_of_the_log_and_of_the_stored_runs_at_it
     )
     table.to_parquet(tmp_path / "steps.parquet")
     monkeypatch.setattr(demo, "GRPO_RUNS", tmp_path / "steps.parquet")
-    run = common.Run(["true"], tmp_path)
-    run.process.wait()
-    lines = [step(0.4, 0.40, 0.38, 0), step(0.6, 0.44, 0.40, 12)]
-    run.metrics.write_text("".join(json.dumps({"step": i, "data": data}) + "\n" for i, data in enumerate(lines, 1)))
-    text = demo.draw_and_summarize(run, tmp_path)
-    expected = "in 1 of 2 steps, to 0.75 and 2.10|0.420|0.390|0.50|In 5 stored|0.35|0.15 to 0.60"
+    tested = {"val-core/tiny_task/acc/mean@1": 0.25}
+    log = [(0, tested), (1, step(0.4, 0.40, 0.38, 0)), (2, step(0.6, 0.44, 0.40, 12) | {next(iter(tested)): 0.75})]
+    grpo = demo.stored_grpo_runs(2e-4)
+    text = demo.summary(pandas.DataFrame.from_dict(dict(log), orient="index"), grpo)
+    expected = "0.250 before, 0.750 after|in 1 of 2 steps, to 0.75 and 2.10|0.420|0.390|0.50|In 5 stored|0.35"
+    expected += "|0.15 to 0.60"
     assert [number for number in expected.split("|") if number not in text] == []
-    assert (tmp_path / "training.png").is_file()
+    demo.draw(log, grpo, tmp_path / "training.png")
+    assert (tmp_path / "training.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_demos_learning_rate_has_stored_runs(repository):

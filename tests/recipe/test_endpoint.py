@@ -1,7 +1,7 @@
 """recipe/evaluation/endpoint.py: errors, retries and resuming against a tiny local HTTP server.
 
-What this file does not exercise: a real server, a model that reasons, TLS. The tiny server speaks as much of the
-chat completions as the client reads.
+What this file does not exercise: a model that reasons, TLS, and a real server, which test_evaluate.py asks. The tiny
+server speaks as much of the chat completions as the client reads.
 """
 
 import http.server
@@ -16,7 +16,8 @@ from pathlib import Path
 import datasets
 import pytest
 
-from recipe.evaluation import EvaluationError, endpoint, evaluate
+from recipe.common import UserError
+from recipe.evaluation import endpoint, evaluate
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = ROOT / "recipe" / "tiny_task" / "base"
@@ -112,18 +113,18 @@ def test_what_a_model_does_not_take_is_not_sent():
         (403, f"{KEY} may not", "refuses the key in OPENAI_API_KEY, or it is not set .HTTP 403.$"),
         (404, "no such model", "has no model 'tiny', or does not end in the path of the API, mostly /v1 .HTTP 404.$"),
         (400, "temperature is not supported", "answers HTTP 400: .*temperature is not supported"),
-        (429, "slower", "refuses more requests after 0 retries: lower --concurrency, or see to your quota$"),
+        (429, "slower", "refuses more requests after 0 retries: lower --concurrency, or check your quota$"),
         (200, "5</think> \\boxed{5}", "leaves the model's thoughts in its answers: start it with a reasoning parser"),
     ],
 )
 def test_a_refusal_is_one_sentence_and_what_was_paid_for_is_kept(status, said, sentence, run, server, tmp_path):
     server.replies = [(200, {}, "\\boxed{6}"), (status, {}, said)]
-    with pytest.raises(EvaluationError, match=sentence) as raised:
+    with pytest.raises(UserError, match=sentence) as raised:
         run()
     assert KEY not in str(raised.value) and len(server.asked) == 2
     dump = tmp_path / "out" / ".sums-asked" / "generations.jsonl"
     dump.write_text(dump.read_text() + '{"uid": "half a li')  # killed while it wrote
-    with pytest.raises(EvaluationError, match="was generated with reasoning_effort=None, not low"):
+    with pytest.raises(UserError, match="was generated with reasoning_effort=None, not low"):
         run(reasoning_effort="low")
     assert run()["average"] == 3 / 4 and len(server.asked) == 2 + 3  # the wrong answer from before and three more
 
@@ -132,13 +133,13 @@ def test_a_server_that_is_not_there_is_a_sentence(run):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound, and does not listen
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
-        with pytest.raises(EvaluationError, match=f"no server at {url}: "):
+        with pytest.raises(UserError, match=f"no server at {url}: "):
             run(endpoint=url)
 
 
 @pytest.mark.parametrize("url", ["localhost:8000", "http://me:word@host/v1", "https://host/v1?key=word", "http:///v1"])
 def test_a_url_with_a_key_or_without_a_host_is_refused(url, run, server):
-    with pytest.raises(EvaluationError, match="--endpoint must be http"):
+    with pytest.raises(UserError, match="--endpoint must be http"):
         run(endpoint=url)
     assert not server.asked
 

@@ -24,7 +24,7 @@ from omegaconf import OmegaConf
 from verl import DataProto
 from verl.utils.import_utils import load_extern_object
 
-from recipe.common import REWARD, as_markdown, row_for_verl, waiting_bar
+from recipe.common import REWARD, UserError, as_markdown, row_for_verl, waiting_bar
 from recipe.evaluation import evaluate, scores
 from recipe.evaluation.length_reward_manager import LengthRewardManager
 from recipe.evaluation.scores import Sample
@@ -59,15 +59,6 @@ def test_majority_by_hand():
     # No answer, though most frequent, does not vote; with no vote at all there is nothing right.
     assert scores.majority(votes((None, False), (None, False), ("7", True))) == 1
     assert scores.majority(votes((None, False))) == 0
-
-
-def test_interval_where_it_can_be_counted():
-    # One problem, 1 of 2 right: a resample is Binomial(2, 1/2) / 2, so 0 and 1 with probability 1/4 each.
-    assert scores.interval([(1, 2)]) == (0, 1)
-    # Nothing varies.
-    assert scores.interval([(4, 4), (4, 4)]) == (1, 1)
-    # Two problems, one always right, one never: 0, 1/2, 1 with 1/4, 1/2, 1/4.
-    assert scores.interval([(4, 4), (0, 4)]) == (0, 1)
 
 
 def test_interval_against_its_normal_limit():
@@ -111,10 +102,8 @@ def test_pass_at_k_is_reported_up_to_n_whatever_n_is():
 def test_the_readme_quotes_the_numbers_that_runs_are_put_beside():
     page = "\n".join(page.read_text() for page in (ROOT / "README.md", RECIPE / "README.md") if page.exists())
     rows = re.findall(r"^\| paper: (.+?) \| ([\d.]+) \| ([\d.]+) \|", page, re.MULTILINE)
-    known = scores.RUNNABLE | scores.QUOTED
-    quoted = {name: (float(aime24), float(aime25)) for name, aime24, aime25 in rows if name in known}
-    assert len(quoted) == 5
-    assert quoted == {name: (known[name]["aime24"], known[name]["aime25"]) for name in quoted}
+    quoted = {name: (float(aime24), float(aime25)) for name, aime24, aime25 in rows if name in scores.PUBLISHED}
+    assert quoted == {"DeepSeek-R1-Distill-Qwen-7B": tuple(scores.PUBLISHED["DeepSeek-R1-Distill-Qwen-7B"].values())}
 
 
 def test_a_published_row_is_found_by_the_models_name_and_only_by_it():
@@ -128,16 +117,16 @@ def test_a_published_row_is_found_by_the_models_name_and_only_by_it():
 def test_the_tables():
     samples = [Sample("a", True, "7", "correct", 10, False), Sample("b", False, "8", "wrong", 21, True)]
     results = {"aime24": {**scores.statistics(samples), "published": 54.2}}
-    assert dict(zip(*scores.score_table(results), strict=True)) == {
+    (row,) = scores.score_table(results)
+    assert row == {
         "data set": "aime24", "problems": "2", "n": "1", "avg@n": "50.0", "95%": "0.0 to 100.0", "published": "54.2",
         "pass@n": "50.0", "maj@n": "50.0", "mean tokens": "16", "cut off": "50.0",
     }  # fmt: skip
-    assert as_markdown([["x", "y"], ["a", "1"]]) == "| x | y |\n| --- | --- |\n| a | 1 |"
-    assert scores.as_text([["x", "yy"], ["abc", "1"]]) == "x    yy\nabc   1"
-    assert scores.reason_table(results, ("correct", "error"))[1] == ["aime24", "50.0", "0.0"]
-    assert not scores.RUNNABLE.keys() & scores.QUOTED.keys() and scores.quoted_table(["tiny"]) is None
-    table = scores.quoted_table(["aime24", "math500"])
-    assert table[0] == ["model", "aime24"] and ["Gemini-2.5-Flash-Thinking-0520", "82.3"] in table
+    assert as_markdown([{"x": "a", "y": "1"}]) == "| x | y |\n| --- | --- |\n| a | 1 |"
+    results["math500"] = {"reasons": {"error": 1.0}}
+    aime24, math500 = scores.reason_table(results)
+    assert aime24 == {"data set": "aime24", "correct": "50.0", "wrong": "50.0", "error": "0.0"}
+    assert math500 == {"data set": "math500", "correct": "0.0", "wrong": "0.0", "error": "100.0"}
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -219,15 +208,15 @@ def test_what_could_not_be_read_does_not_vote(answer, vote):
     ("how", "expected"),
     [
         ("lost", "has 3 answers to 2 problems, not 2 to each of 2"),
-        ("fails", "(?s)a word.*exit code 1; log: "),
+        ("fails", "(?s)a word.*exit code 1; the whole log: "),
     ],
 )
 def test_what_is_not_complete_is_never_counted_and_generated_anew(how, expected, data, verl, tmp_path):
     output = tmp_path / "out"
     setattr(verl, how, 1)
-    with pytest.raises(evaluate.EvaluationError, match=expected):
+    with pytest.raises(UserError, match=expected):
         evaluate.evaluate(output, [data], [])
-    with pytest.raises(evaluate.EvaluationError, match="holds no generations"):
+    with pytest.raises(UserError, match="holds no generations"):
         evaluate.evaluate(output, [], [])
 
     setattr(verl, how, 0)
@@ -240,11 +229,11 @@ def test_generations_of_another_run_are_refused_and_stay(data, verl, tmp_path):
     output = tmp_path / "out"
     evaluate.evaluate(output, [data], [])
     verl.settings = COMMON | {"temperature": 0.6}
-    with pytest.raises(evaluate.EvaluationError, match="generated with temperature=1.0, not 0.6: choose another -o"):
+    with pytest.raises(UserError, match="generated with temperature=1.0, not 0.6: choose another -o"):
         evaluate.evaluate(output, [data], [])
     verl.settings = dict(COMMON)
     datasets.Dataset.from_list([{"x": 1}, {"x": 3}]).to_parquet(data)
-    with pytest.raises(evaluate.EvaluationError, match="generated with data_sha256="):
+    with pytest.raises(UserError, match="generated with data_sha256="):
         evaluate.evaluate(output, [data], [])
     assert verl.started == 1 and len(evaluate.read_generations(output / "tiny")) == 4
 
@@ -268,7 +257,7 @@ def test_progress_is_the_answers_of_all_reward_workers_whatever_the_log_says(tmp
 
 
 def test_a_data_file_that_is_not_there_is_a_sentence(verl, tmp_path):
-    with pytest.raises(evaluate.EvaluationError, match="aime24.parquet is not there: recipe.data.prepare_data makes"):
+    with pytest.raises(UserError, match="aime24.parquet is not there: recipe.data.prepare_data makes"):
         evaluate.evaluate(tmp_path, [tmp_path / "aime24.parquet"], [])
 
 

@@ -15,11 +15,11 @@ from pytest import approx
 from bapo_verl.policy_loss_config import BapoPolicyLossConfig
 from bapo_verl.search import Search
 from recipe.experiment import map, report
-from recipe.experiment.analysis import Difference, Results, crossing, summarised, verdict, welch
+from recipe.experiment.analysis import Difference, Results, crossing, summarize, verdict, welch
 from recipe.experiment.design import Plan, best_rate
 from recipe.experiment.run import EVALUATIONS, UPDATES
 
-PLAN = Plan.read()
+PLAN = Plan()
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def test_the_outcomes_of_a_run_by_hand():
     )  # fmt: skip
     bounds = [(0.6, 1.2), (0.9, 3.0), (0.6, 2.0), (0.9, 3.0)]
     updates = pandas.DataFrame([run | dict(step=1, c_low=low, c_high=high) for low, high in bounds])
-    (row,) = summarised(evaluations, updates, {"last": 2, "matched": 0.7}).to_dict("records")
+    (row,) = summarize(evaluations, updates, {"last": 2, "matched": 0.7}).to_dict("records")
     assert (row["reward"], row["entropy"], row["entropy_matched"]) == approx((0.7, 1.1, 1.4))
     assert row["drop"] == approx(0.2)
     assert (row["at_start"], row["inside"], row["at_end"]) == approx((0.25, 0.25, 0.5))
@@ -138,7 +138,7 @@ def test_a_verdict_has_the_runs_of_complete_looks_alone(results):
     results = copy.copy(results)
     results.judged = pandas.DataFrame(judged)
     claim = next(claim for claim in results.claims() if claim["outcome"] == "reward" and claim["at"] == 1)
-    assert claim["pair"] == ["bapo", "grpo"] and claim["runs"] == [4, 4] and claim["alpha"] == PLAN.looks[0]["alpha"]
+    assert claim["pair"] == ["bapo", "grpo"] and claim["runs"] == [4, 4] and claim["looks"] == PLAN.looks[:1]
     assert claim["difference"].value == approx(0.2)
 
 
@@ -147,7 +147,7 @@ def test_the_map_by_hand():
 
     The target 0.4 asks for P >= 2/3 N. With W- = 1 that is W+ >= 0.606 at c_high = 1.2, and W+ >= 0.444 from 2 on.
     """
-    search = Search(BapoPolicyLossConfig(), 3.0)
+    search = Search(BapoPolicyLossConfig())
     ratios = map.LogRatios(torch.tensor([1.0, 2.0]).log(), torch.zeros(1))
     assert map.shares(search, ratios, [(0.7, 1.0), (0.5, 1.0), (0.4, 1.0), (0.3, 1.0)]) == approx([0.25, 0.25, 0.5])
 

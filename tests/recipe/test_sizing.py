@@ -17,16 +17,8 @@ def model_of(run: str) -> sizing.Model:
     return sizing.model_of(sizing.RUNS[run].shape)
 
 
-@pytest.mark.parametrize(
-    ("run", "parameters"),
-    # The published counts: Qwen2.5-7B 7.62B, Qwen2.5-32B 32.8B, Llama-3.2-3B 3.21B.
-    [("r1_distill_qwen_7b", 7_615_616_512), ("r1_distill_qwen_32b", 32_763_876_352), ("octothinker_3b", 3_212_749_824)],
-)
-def test_the_shapes_are_the_models(run, parameters):
-    assert model_of(run).parameters == parameters
-
-
 def test_update_memory_by_hand():
+    """Qwen2.5-7B's published 7.62 billion parameters; 32.8 below are Qwen2.5-32B's."""
     model, config = model_of("r1_distill_qwen_7b"), composed("r1_distill_qwen_7b").copy()
     memory = sizing.update_memory(model, config, gpus=16)
     assert memory["weights"] == memory["gradients"] == 4 * 7_615_616_512 / 16  # 1.90 GB
@@ -68,7 +60,6 @@ def test_what_does_not_fit():
     split.actor_rollout_ref.actor.update(ulysses_sequence_parallel_size=2, ppo_max_token_len_per_gpu=17_408)
     assert sizing.fits(model, split, 8, H100)
     assert sum(sizing.update_memory(model, split, 8).values()) + sizing.RESERVED == pytest.approx(53.35e9, abs=5e6)
-    assert "from 78 GB to 53" in PAGES
     assert not sizing.fits(model, config, 24, H100)  # 64 * 16 answers of an update over 24 ranks
     kept = config.copy()
     kept.actor_rollout_ref.actor.fsdp_config.update(param_offload=False, optimizer_offload=False)

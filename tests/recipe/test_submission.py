@@ -1,7 +1,7 @@
 """recipe/submission: what a person would submit to verl-recipe, against the checks of that repository and of verl.
 
-Without a network its own ruff release and pre-commit are not run here, and the commit of verl's release is a stand-in.
-With VERL_RECIPE=/path/to/a/clone their install_verl.sh reads the submission, and ruff finds their pyproject.toml.
+Not run here: their pre-commit and install_verl.sh, which the builder's docstring asks of the person who submits. The
+commit of verl's release is a stand-in.
 """
 
 import os
@@ -18,7 +18,6 @@ from recipe.submission import __main__ as submission
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-VERL_RECIPE = os.environ.get("VERL_RECIPE")
 
 
 def run(command, cwd=ROOT, **variables):
@@ -31,11 +30,12 @@ def build(output, *arguments, **variables):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """In recipe/ of a clone of verl, built in a checkout that git takes for another user's."""
+    """In recipe/ of a clone of verl, from a checkout that git takes for another user's. A finding ends the build."""
     output = tmp_path_factory.mktemp("verl") / "recipe"
     done = build(output, "--commit", COMMIT, GIT_TEST_ASSUME_DIFFERENT_OWNER="1")
     assert done.returncode == 0, done.stderr
     assert [path.name for path in output.iterdir()] == [submission.NAME]
+    assert not [path for path in output.rglob("*") if "cpu" in path.name or path.name in ("tests", "recipe")]
     return output / submission.NAME
 
 
@@ -49,30 +49,24 @@ def test_it_names_the_verl_and_installs_the_math_verify_that_it_needs(folder):
     assert f'"{pin}"' in (folder / "pyproject.toml").read_text()
 
 
-def test_it_passes_their_checks(folder):
-    assert submission.findings(folder) == []
-    submission.ruff(folder, "check", *submission.RULES)
-    submission.ruff(folder, "format", "--check")
-    assert not [path for path in folder.rglob("*") if "cpu" in path.name or path.name in ("tests", "recipe")]
-
-
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("page.md", "[a](../outside.md)", "names ../outside.md, which is not here"),
-        ("page.md", "`python -m bapo_verl.forecast`", "names bapo_verl.forecast, which is not here"),
-        ("page.md", "`+platform=cpu`", "names platform=cpu, which is not here"),
-        ("added.py", "import os\n", "no licence header"),
+        ("README.md", "[a](../outside.md)", "names ../outside.md, which is not here"),
+        ("README.md", "`python -m bapo_verl.forecast`", "names bapo_verl.forecast, which is not here"),
+        ("README.md", "`+platform=cpu`", "names platform=cpu, which is not here"),
+        ("common.py", "import os\n", "no licence header"),
     ],
 )
 def test_a_finding_is_named(folder, name, content, said, tmp_path):
+    """In the place of a file that is there: another one could be a finding by itself, the number of files."""
     shutil.copytree(folder, tmp_path / "copy")
     (tmp_path / "copy" / name).write_text(content)
     (found,) = submission.findings(tmp_path / "copy")
     assert said in found
 
 
-def test_a_page_loses_what_names_a_file_that_is_not_brought():
+def test_a_page_loses_what_names_a_file_that_is_left_out():
     page = """# Rules
 [rules](compare.py#a), [words](words.py), [web](https://a.b) and [here](#c).
 
@@ -87,7 +81,7 @@ def test_a_page_loses_what_names_a_file_that_is_not_brought():
 
 ## Speed
 
-`python examples/benchmark.py` prints it.
+`python -m recipe.benchmarks.cost` prints it.
 
 | a | b |
 
@@ -131,21 +125,3 @@ def test_a_wrong_commit_or_an_old_folder_is_a_sentence_and_leaves_nothing(tmp_pa
     (tmp_path / submission.NAME).mkdir()
     done = build(tmp_path, "--commit", COMMIT)
     assert done.returncode == 1 and done.stderr == f"{tmp_path / submission.NAME} is there already\n"
-
-
-@pytest.mark.skipif(not VERL_RECIPE, reason="VERL_RECIPE is not set to a clone of verl-recipe")
-@pytest.mark.parametrize("method", ["pip", "git"])
-def test_their_installer_reads_it(folder, method, tmp_path):
-    clone = tmp_path / "verl-recipe"
-    shutil.copytree(VERL_RECIPE, clone, ignore=shutil.ignore_patterns(".git"))
-    assert not (clone / folder.name).exists()  # the name is free
-    shutil.copytree(folder, clone / folder.name)
-    done = run(["bash", "install_verl.sh", "--recipe", folder.name, "--method", method, "--show"], clone)
-    assert done.returncode == 0, done.stderr
-    assert ("pip install verl==0.9.1" if method == "pip" else f"git checkout '{COMMIT}'") in done.stderr
-    run(["git", "init", "-q"], clone)
-    kept = run(["git", "ls-files", "--others", "--exclude-standard", folder.name], clone).stdout.splitlines()
-    assert sorted(kept) == sorted(str(p.relative_to(clone)) for p in (clone / folder.name).rglob("*") if p.is_file())
-    for arguments in (["check"], ["format", "--check"]):
-        done = run([sys.executable, "-m", "ruff", *arguments, folder.name], clone)
-        assert done.returncode == 0, done.stdout

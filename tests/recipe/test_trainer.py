@@ -14,17 +14,15 @@ from tensordict import TensorDict
 from torch.testing import assert_close
 from transformers import AutoModelForCausalLM
 from verl.utils import tensordict_utils as tu
-from verl.workers.config import FSDPActorConfig, FSDPEngineConfig, FSDPOptimizerConfig, HFModelConfig
-from verl.workers.engine import EngineRegistry
 from verl.workers.utils.losses import ppo_loss
 from verl.workers.utils.padding import left_right_2_no_padding
 
-from bapo_verl.engine import BapoPolicyLossConfig  # registers the loss and the engines
+from bapo_verl.policy_loss_config import BapoPolicyLossConfig
 from bapo_verl.search import Tokens
 from recipe.experiment import trainer
 from recipe.experiment.design import fixed
+from tests.bapo_verl.engine_batch import actor_config, fsdp_engine
 
-FP32 = {"param_dtype": "fp32", "reduce_dtype": "fp32", "buffer_dtype": "fp32"}
 SETTING = dict(seed=3, steps=1, updates=4, epochs=2, versions=0, policy_loss={})
 
 
@@ -64,27 +62,8 @@ def updated_by_verl(rollout, advantages, policy_loss, lr, updates):
         old_log_probs=rollout.log_probs,
         advantages=advantages,
     )
-    engine = EngineRegistry.new(
-        "language_model",
-        "fsdp2",
-        HFModelConfig(
-            path=str(trainer.BASE / "model"),
-            load_tokenizer=False,
-            override_config={"attn_implementation": "sdpa"},
-            use_remove_padding=False,
-            enable_gradient_checkpointing=False,
-        ),
-        FSDPEngineConfig(strategy="fsdp2", mixed_precision=FP32, use_torch_compile=False),
-        FSDPOptimizerConfig(lr=lr, total_training_steps=-1),
-        None,
-    )
-    engine._build_model_optimizer()
-    actor = FSDPActorConfig(
-        strategy="fsdp2",
-        rollout_n=8,
-        ppo_micro_batch_size_per_gpu=1,
-        policy_loss=BapoPolicyLossConfig(bypass_mode=True, **policy_loss),
-    )
+    engine = fsdp_engine(trainer.BASE / "model", lr=lr, packed=False)
+    actor = actor_config(BapoPolicyLossConfig(bypass_mode=True, **policy_loss))
     with engine.train_mode():
         for _ in range(updates):
             data = left_right_2_no_padding(TensorDict(batch, batch_size=[len(ids)]))

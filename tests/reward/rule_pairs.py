@@ -108,7 +108,7 @@ def _condition_pairs(rng: random.Random) -> tuple[list[Pair], list[Pair]]:
 def wrong_by_rule(seed: int) -> list[Pair]:
     rng = random.Random(seed + 3)
     numbers = rng.sample(range(2, 500), 40)
-    restated = [Pair(str(n), form.format(n=n, m=n + 1), "integer", "restated") for n in numbers for form in _RESTATED
+    restated = [Pair(str(n), form.format(n=n, m=n + 1), "restated", "restated") for n in numbers for form in _RESTATED
                 if "1+1" not in form]  # fmt: skip
     return _unit_pairs(rng)[0] + _condition_pairs(rng)[0] + restated
 
@@ -117,5 +117,5 @@ def equal_by_rule(seed: int) -> list[Pair]:
     rng = random.Random(seed + 3)
     rng.sample(range(2, 500), 40)
     same = _unit_pairs(rng)[1] + _condition_pairs(rng)[1]
-    return same + [Pair(str(n), f"{form.format(n=n, m=n + 1)} = {n}", "integer", "restated, then solved")
+    return same + [Pair(str(n), f"{form.format(n=n, m=n + 1)} = {n}", "restated", "restated, then solved")
                    for n in range(2, 40, 3) for form in _RESTATED if "1+1" not in form]  # fmt: skip

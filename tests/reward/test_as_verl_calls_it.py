@@ -5,7 +5,6 @@ import os
 import pickle
 import subprocess
 import sys
-import time
 
 import cloudpickle
 import numpy as np
@@ -67,10 +66,9 @@ def test_in_a_ray_actor(ray_cluster):
                 *(self.compute_score("t", text, gold, time_limit=2.0) for gold, text, _ in work)
             )
 
-    work, start = mixed(), time.monotonic()
+    work = mixed()
     actor = ray_cluster.remote(Actor).options(num_cpus=0).remote()
     all_right(work, ray_cluster.get(actor.score_all.remote(work)))
-    assert time.monotonic() - start < 90
 
 
 def _reward_config(name, **kwargs):
