@@ -1,7 +1,7 @@
 """recipe/evaluation/endpoint.py: errors, retries and resuming against a tiny local HTTP server.
 
-What this file does not exercise: a real server, a model that reasons, TLS. The tiny server speaks as much of the
-chat completions as the client reads.
+What this file does not exercise: a model that reasons, TLS, and a real server, which test_evaluate.py asks. The tiny
+server speaks as much of the chat completions as the client reads.
 """
 
 import http.server
