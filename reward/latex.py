@@ -109,6 +109,7 @@ def _bare_unit(match: re.Match) -> str:
 
 _LAYOUT = [  # the same, after the words are marked
     (r"([_^])([0-9])\s+(?=[0-9])", r"\1{\2}", "\\log_2 8"),
+    (r"\\(frac|binom)\s*([0-9a-zA-Z])\s*([0-9a-zA-Z])", r"\\\1{\2}{\3}", "\\frac12 and \\frac 3 8"),
     (r"(?<=[0-9])(?:\\[,;:! ]|~|\s)+(?=[0-9])", r"\\text{beside}", "3 4 is neither 34 nor a list"),
     (r"\\q?quad(?![a-zA-Z])", ", ", "a list by spaces"),
     (
@@ -117,7 +118,6 @@ _LAYOUT = [  # the same, after the words are marked
         "\\frac{12}{5,525} and 1/29,322,216",
     ),
     (r"(?:\s|\\[,;:! ]|[.,;:=]|\\\\|\\(?=\s*$))+$", "", "punctuation at the end"),
-    (r"\\(frac|binom)\s*([0-9a-zA-Z])\s*([0-9a-zA-Z])", r"\\\1{\2}{\3}", "\\frac12"),
     (r"\\frac\s*([0-9a-zA-Z]|\\pi)\s*\{", r"\\frac{\1}{", "\\frac1{23}"),
     (r"\\frac\s*(\{[^{}]*\})\s*([0-9a-zA-Z])", r"\\frac\1{\2}", "\\frac{12}3"),
     (r"\\frac\s*(\\pi)\s*([0-9a-zA-Z])", r"\\frac{\1}{\2}", "\\frac\\pi2"),
