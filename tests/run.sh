@@ -2,7 +2,7 @@
 # The tests, in the environment of the demo (made if it is not there).
 #
 #     bash tests/run.sh               lint and every test but the rehearsals, with verl's other engines in a second
-#                                     environment (half an hour on two cores, installs included)
+#                                     environment (less than an hour on two cores, installs included)
 #     bash tests/run.sh fast          lint and the tests that no marker calls slow (three minutes)
 #     bash tests/run.sh rehearsals    the scripts and runs that are left out above (fifteen minutes)
 #     bash tests/run.sh pins          the fast tests, the engine's and the main run of the pipeline with the versions of a
